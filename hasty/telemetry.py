@@ -1,0 +1,139 @@
+"""What hasty says about itself: a closed list of events, each with typed fields.
+
+A log line, a metric or a test takes the event, never a formatted string. Ids of users' objects
+stay out of them. Events are for what is rare; what happens for each job is in MongoDB.
+"""
+
+import logging
+from typing import NamedTuple
+
+_logger = logging.getLogger("hasty")
+
+
+class HandlersLoaded(NamedTuple):
+    """A process knows these handlers; one that knows others of the same set has another version."""
+
+    names: str
+    version: str
+
+
+class HandlersMissing(NamedTuple):
+    """A worker could not load its handlers; it ends, and Ray starts it again."""
+
+    worker: str
+    why: str
+
+
+class EpochTaken(NamedTuple):
+    """A Dispatcher took office."""
+
+    epoch: int
+
+
+class DispatcherStoodDown(NamedTuple):
+    """A Dispatcher stopped acting: somebody holds a newer epoch, or it met an error."""
+
+    epoch: int
+    why: str
+
+
+class WorkerAttended(NamedTuple):
+    """A worker was heard for the first time, or under a new boot."""
+
+    worker: str
+    boot: int
+    running: int
+
+
+class WorkerLost(NamedTuple):
+    """A worker did not answer for too long: its jobs go elsewhere."""
+
+    worker: str
+    silent_s: float
+
+
+class WorkerSilent(NamedTuple):
+    """A worker did not answer a call."""
+
+    worker: str
+    why: str
+
+
+class ActorFrozen(NamedTuple):
+    """An actor's process was there but did not answer: it is killed, and Ray restarts it."""
+
+    actor: str
+    silent_s: float
+
+
+class AttemptBroke(NamedTuple):
+    """Running an attempt failed inside hasty, not inside the handler."""
+
+    worker: str
+    job_id: str
+    why: str
+
+
+class HandlerGoesOn(NamedTuple):
+    """A handler that overran swallowed its cancellation: its process is to be replaced."""
+
+    worker: str
+    job_id: str
+
+
+class ProcessLost(NamedTuple):
+    """A job's own code ended the process it ran in: it is charged."""
+
+    worker: str
+    job_id: str
+    cause: str
+
+
+class RecorderUnusable(NamedTuple):
+    """A flight recorder's file cannot be used: deaths of this process will be unexplained."""
+
+    path: str
+    why: str
+
+
+class ChildLost(NamedTuple):
+    """A child process ended and nobody had killed it, or it could not be made ready."""
+
+    why: str
+
+
+class Waited(NamedTuple):
+    """Something that must be known, or must be told, was not answered; it is tried again."""
+
+    why: str
+    tries: int
+
+
+Event = (
+    HandlersLoaded
+    | HandlersMissing
+    | EpochTaken
+    | DispatcherStoodDown
+    | WorkerAttended
+    | WorkerLost
+    | WorkerSilent
+    | ActorFrozen
+    | AttemptBroke
+    | HandlerGoesOn
+    | ProcessLost
+    | RecorderUnusable
+    | ChildLost
+    | Waited
+)
+
+
+def emit(event: Event, *, level: int = logging.INFO) -> None:
+    """Log an event: its name as the message for people, its fields for machines."""
+    fields = event._asdict()
+    _logger.log(
+        level,
+        "%s %s",
+        type(event).__name__,
+        " ".join(f"{name}={value}" for name, value in fields.items()),
+        extra={"event": type(event).__name__, "fields": fields},
+    )
