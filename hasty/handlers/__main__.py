@@ -1,0 +1,42 @@
+"""`python -m hasty.handlers`: say which handlers the `HASTY_*` variables name, or what is wrong with them.
+
+A process of its own, because importing a user's module may do anything to the one that does.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+
+from hasty.errors import CannotStart
+from hasty.handlers.catalogue import Handler, Handlers
+from hasty.handlers.loading import load
+from hasty.settings import Settings
+
+
+def main() -> int:
+    """Print a line for each handler, and their version; or one line on stderr, with code 2."""
+    try:
+        handlers = load(Settings.load(os.environ))
+    except CannotStart as error:
+        print(error, file=sys.stderr)  # noqa: T201  read by whoever started us
+        return 2
+    for line in _lines(handlers):
+        print(line)  # noqa: T201  the same
+    return 0
+
+
+def _lines(handlers: Handlers) -> Iterator[str]:
+    for handler in handlers.values():
+        yield f"handler {handler.name}: {_limits(handler)}"
+    yield f"version of the handlers: {handlers.version}"
+
+
+def _limits(handler: Handler) -> str:
+    return (
+        f"timeout {handler.timeout_s:g} s, rerun window {handler.rerun_window_s:g} s, "
+        f"given up after {handler.max_crashes} crashes"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The shape of a payload or a result: what it must look like as JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError
+
+from hasty.errors import BadResult, Complaint, FixTheHandler, InvalidRequest
+from hasty.job import Json
+
+#: So many things that are wrong are told; a long list would only hide them.
+_TOLD = 10
+
+
+class Shape(Protocol):
+    """One side of a handler."""
+
+    def parse(self, payload: Json) -> Any:
+        """Return what the function takes. Raises InvalidRequest, which names the fields."""
+        ...
+
+    def dump(self, result: Any) -> Json:
+        """Return as JSON what the function returned. Raises BadResult, which names the fields."""
+        ...
+
+
+class Anything:
+    """No type was given: JSON passes as it is."""
+
+    def parse(self, payload: Json) -> Any:
+        """See `Shape`."""
+        return payload
+
+    def dump(self, result: Any) -> Json:
+        """See `Shape`. Whether it can be kept is seen when it is to be kept."""
+        return result
+
+
+class Nothing(Anything):
+    """The handler takes no payload."""
+
+    def parse(self, payload: Json) -> None:
+        """See `Shape`."""
+        if payload is not None:
+            raise InvalidRequest(complaints=(("payload", "must be left out: the handler takes none"),))
+
+
+class Typed:
+    """A pydantic model, or any other type that pydantic can read from JSON and write to it."""
+
+    def __init__(self, annotation: Any) -> None:
+        """Take the type. Raises FixTheHandler where pydantic cannot use it."""
+        try:
+            self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        except (PydanticUserError, NameError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise FixTheHandler(
+                f"has a type that pydantic cannot turn into JSON and back: {reason}"
+            ) from error
+
+    def parse(self, payload: Json) -> Any:
+        """See `Shape`. As JSON, so that strict models take what JSON has no types for."""
+        try:
+            return self._adapter.validate_json(json.dumps(payload, allow_nan=False))
+        except ValidationError as invalid:
+            raise InvalidRequest(complaints=tuple(complaints(invalid, "payload"))) from None
+
+    def dump(self, result: Any) -> Json:
+        """See `Shape`."""
+        try:
+            valid = self._adapter.validate_python(result)
+            return self._adapter.dump_python(valid, mode="json", by_alias=True, warnings="error")
+        except ValidationError as invalid:
+            told = "; ".join(f"{field}: {what}" for field, what in complaints(invalid, "result"))
+            raise BadResult(told) from None
+        except PydanticSerializationError as error:
+            raise BadResult(f"result: {error}") from None
+
+
+#: No type was given.
+ANYTHING = Anything()
+
+
+def shape(annotation: Any) -> Shape:
+    """Return the shape that an annotation asks for."""
+    return ANYTHING if annotation is Any else Typed(annotation)
+
+
+def complaints(invalid: ValidationError, root: str = "") -> Sequence[Complaint]:
+    """Say what is wrong with each field, without repeating what was sent."""
+    errors = invalid.errors(include_url=False, include_context=False, include_input=False)[:_TOLD]
+    return [(".".join(filter(None, (root, *map(str, error["loc"])))), error["msg"]) for error in errors]
