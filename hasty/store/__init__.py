@@ -1,0 +1,1 @@
+"""Where the truth is kept: the promises (base), a reference (memory) and MongoDB (mongo)."""

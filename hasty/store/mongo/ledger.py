@@ -1,0 +1,292 @@
+"""The ledger in MongoDB: database hasty_worker, collections ledger and workers.
+
+claim     insert (a job's first attempt); where that meets a document, a conditional update
+record    update while open.claim is mine; where the total is short, read back by claim
+blame     update while open.claim is the one that is blamed
+close     upsert on {final: null}; a taken key means somebody was first
+boot      $inc on the worker's document
+condemn   update while the boot is still the one meant
+ids, forget   by ranges of ids, which are ordered by time: no index and no write for each job
+
+A bulk write reports totals, not which item won, so each path reads back what is in doubt.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from hasty.clock import to_milliseconds
+from hasty.job import UNEXPLAINED, Cause, Outcome, Status
+from hasty.messages import Process
+from hasty.store.base import (
+    ATTEMPTS_KEPT,
+    Blame,
+    Boot,
+    Claim,
+    ClaimAnswer,
+    Claimed,
+    Closing,
+    Over,
+    Record,
+    Spent,
+    Stale,
+)
+from hasty.store.mongo.connection import (
+    Document,
+    clear_answers,
+    duplicates,
+    from_text,
+    server_time,
+    to_text,
+)
+
+
+class MongoLedger:
+    """See `hasty.store.base.Ledger`."""
+
+    def __init__(self, client: AsyncMongoClient[Document], database: str = "hasty_worker") -> None:
+        """Use `client`; nothing is sent yet."""
+        self._client = client
+        self._pages = client[database]["ledger"]
+        self._workers = client[database]["workers"]
+
+    async def server_time(self) -> datetime:
+        """See `Ledger`."""
+        return await server_time(self._client)
+
+    async def boot(self, worker: str, process: Process) -> Boot:
+        """See `Ledger`."""
+        with clear_answers():
+            before = await self._workers.find_one_and_update(
+                {"_id": worker},
+                {
+                    "$inc": {"boot": 1},
+                    "$set": {"node": process.node, "pid": process.pid},
+                    "$currentDate": {"booted_at": True},
+                },
+                upsert=True,
+                return_document=ReturnDocument.BEFORE,
+            )
+        if before is None:
+            return Boot(1)
+        return Boot(before["boot"] + 1, before.get("node"), before.get("condemned") == before["boot"])
+
+    async def condemn(self, worker: str, boot: int) -> bool:
+        """See `Ledger`."""
+        with clear_answers():
+            chosen = {"_id": worker, "boot": boot}
+            result = await self._workers.update_one(chosen, {"$set": {"condemned": boot}})
+        return result.matched_count == 1
+
+    async def claim(self, claims: Sequence[Claim]) -> list[ClaimAnswer]:
+        """See `Ledger`."""
+        met: set[int] = set()
+        with clear_answers():
+            try:
+                await self._pages.insert_many([_first_page(claim) for claim in claims], ordered=False)
+            except BulkWriteError as error:
+                met = duplicates(error)
+            later = [claims[position] for position in met]
+            answers = await self._claim_again(later) if later else {}
+        return [answers.get(claim.claim, Claimed(1)) for claim in claims]
+
+    async def _claim_again(self, claims: list[Claim]) -> dict[str, ClaimAnswer]:
+        """Claim jobs that have a page already; the answers are what the pages say afterwards."""
+        await self._pages.bulk_write([_takeover(claim) for claim in claims], ordered=False)
+        pages = await self._read(claim.job_id for claim in claims)
+        return {claim.claim: _answer(pages[claim.job_id], claim) for claim in claims}
+
+    async def blame(self, blames: Sequence[Blame]) -> None:
+        """See `Ledger`."""
+        with clear_answers():
+            await self._pages.bulk_write([_blaming(blame) for blame in blames], ordered=False)
+
+    async def record(self, records: Sequence[Record]) -> list[Outcome | None]:
+        """See `Ledger`."""
+        with clear_answers():
+            result = await self._pages.bulk_write([_recording(r) for r in records], ordered=False)
+            if result.matched_count == len(records):
+                return [record.outcome for record in records]
+            pages = await self._read(record.job_id for record in records)
+        return [_final(pages.get(record.job_id)) for record in records]
+
+    async def close(self, closings: Sequence[Closing]) -> list[Outcome]:
+        """See `Ledger`."""
+        with clear_answers():
+            try:
+                await self._pages.bulk_write([_closing(c) for c in closings], ordered=False)
+            except BulkWriteError as error:
+                duplicates(error)
+            pages = await self._read(closing.job_id for closing in closings)
+        return [_final(pages.get(closing.job_id)) or closing.outcome for closing in closings]
+
+    async def ids(self, after: str, before: str, limit: int) -> list[str]:
+        """See `Ledger`."""
+        between = {"_id": {"$gt": after, "$lt": before}}
+        with clear_answers():
+            cursor = self._pages.find(between, {"_id": 1}, sort={"_id": 1}, limit=limit)
+            return [page["_id"] async for page in cursor]
+
+    async def forget(self, job_ids: Collection[str]) -> None:
+        """See `Ledger`."""
+        with clear_answers():
+            await self._pages.delete_many({"_id": {"$in": list(job_ids)}})
+
+    async def _read(self, job_ids: Iterable[str]) -> dict[str, Document]:
+        cursor = self._pages.find({"_id": {"$in": list(job_ids)}})
+        return {page["_id"]: page async for page in cursor}
+
+
+def _attempt(claim: Claim) -> Document:
+    return {
+        "claim": claim.claim,
+        "worker": claim.worker,
+        "boot": claim.boot,
+        "started_at": claim.at,
+    }
+
+
+def _first_page(claim: Claim) -> Document:
+    return {
+        "_id": claim.job_id,
+        "token": int(claim.token),
+        "open": {"n": 1, **_attempt(claim)},
+        "attempts": [],
+        "losses": 0,
+        "charges": 0,
+        "final": None,
+    }
+
+
+def _takeover(claim: Claim) -> UpdateOne:
+    """Open the next attempt where the rule of `Ledger.claim` allows it."""
+    token = int(claim.token)
+    mine = {"token": token, "open.worker": claim.worker}
+    may = {
+        "_id": claim.job_id,
+        "final": None,
+        "$or": [
+            {"token": {"$lt": token}},
+            {**mine, "open.boot": {"$lt": claim.boot}},
+            {**mine, "open.blame": {"$ne": None}},
+        ],
+        "$expr": {"$lt": [_CHARGES, claim.max_crashes]},
+    }
+    cause = {"$ifNull": ["$open.blame", _cause_without_blame(claim)]}
+    lost = {"ended_at": claim.at, "outcome": "lost", "cause": cause}
+    unexplained = {"$and": [_IS_OPEN, {"$in": [cause, [str(each) for each in UNEXPLAINED]]}]}
+    last_n = {"$ifNull": ["$open.n", {"$ifNull": [{"$last": "$attempts.n"}, 0]}]}
+    opened = {"$mergeObjects": [{"n": {"$add": [last_n, 1]}}, {"$literal": _attempt(claim)}]}
+    taken = {
+        "token": token,
+        "attempts": _with_open_closed(lost),
+        "losses": {"$add": ["$losses", {"$cond": [unexplained, 1, 0]}]},
+        "charges": _CHARGES,
+        "open": opened,
+    }
+    return UpdateOne(may, [{"$set": taken}])
+
+
+_IS_OPEN = {"$ne": [{"$ifNull": ["$open", None]}, None]}
+
+_IS_BLAMED = {"$ne": [{"$ifNull": ["$open.blame", None]}, None]}
+
+_CHARGES = {"$add": [{"$ifNull": ["$charges", 0]}, {"$cond": [_IS_BLAMED, 1, 0]}]}
+
+
+def _cause_without_blame(claim: Claim) -> Document:
+    """Say why the open attempt was lost: its worker's next boot knows best, the one after it less."""
+    next_boot = {"$eq": [{"$add": ["$open.boot", 1]}, claim.boot]}
+    mine = {"$cond": [next_boot, str(claim.predecessor), str(Cause.KILLED)]}
+    return {"$cond": [{"$eq": ["$open.worker", {"$literal": claim.worker}]}, mine, str(Cause.UNREACHABLE)]}
+
+
+def _with_open_closed(end: Document) -> Document:
+    """Compute the attempts with the open one, if any, appended as ended."""
+    closed = [{"$mergeObjects": ["$open", end]}]
+    attempts = {"$ifNull": ["$attempts", []]}
+    both = {"$concatArrays": [attempts, {"$cond": [_IS_OPEN, closed, []]}]}
+    return {"$slice": [both, -ATTEMPTS_KEPT]}
+
+
+def _end(outcome: Outcome) -> Document:
+    return {"ended_at": outcome.ended_at, "outcome": str(outcome.status)}
+
+
+def _finals(outcome: Outcome, claim: str | None) -> Document:
+    fields: dict[str, Any] = outcome._asdict()
+    return fields | {
+        "status": str(outcome.status),
+        "result": to_text(outcome.result),
+        "error": to_text(outcome.error),
+        "claim": claim,
+    }
+
+
+def _recording(record: Record) -> UpdateOne:
+    outcome = record.outcome
+    attempt = {
+        "n": outcome.attempt,
+        "claim": record.claim,
+        "worker": outcome.worker,
+        "boot": record.boot,
+        "started_at": outcome.started_at,
+    }
+    return UpdateOne(
+        {"_id": record.job_id, "open.claim": record.claim, "open.blame": None},
+        {
+            "$set": {"final": _finals(outcome, record.claim), "open": None},
+            "$push": {"attempts": {"$each": [attempt | _end(outcome)], "$slice": -ATTEMPTS_KEPT}},
+        },
+    )
+
+
+def _blaming(blame: Blame) -> UpdateOne:
+    chosen = {"_id": blame.job_id, "open.claim": blame.claim}
+    return UpdateOne(chosen, {"$set": {"open.blame": str(blame.cause)}})
+
+
+def _closing(closing: Closing) -> UpdateOne:
+    ended = _end(closing.outcome)
+    lost = {"ended_at": closing.outcome.ended_at, "outcome": "lost", "cause": "$open.blame"}
+    written = {
+        "token": {"$ifNull": ["$token", 0]},
+        "attempts": _with_open_closed({"$cond": [_IS_BLAMED, lost, ended]}),
+        "losses": {"$ifNull": ["$losses", 0]},
+        "charges": _CHARGES,
+        "final": {"$literal": _finals(closing.outcome, None)},
+        "open": None,
+    }
+    return UpdateOne({"_id": closing.job_id, "final": None}, [{"$set": written}], upsert=True)
+
+
+def _answer(page: Document, claim: Claim) -> ClaimAnswer:
+    over = _final(page)
+    if over is not None:
+        return Over(over)
+    opened = page["open"] or {}
+    blame = opened.get("blame")
+    if blame is None and opened.get("claim") == claim.claim:
+        return Claimed(opened["n"], page["losses"])
+    if page["charges"] + (blame is not None) >= claim.max_crashes:
+        lost = [attempt.get("cause") for attempt in page["attempts"]]
+        return Spent(tuple(Cause(cause) for cause in (*lost, blame) if cause is not None))
+    return Stale()
+
+
+def _final(page: Document | None) -> Outcome | None:
+    final = page["final"] if page is not None else None
+    if final is None:
+        return None
+    return Outcome(
+        status=Status(final["status"]),
+        ended_at=to_milliseconds(final["ended_at"]),
+        result=from_text(final["result"]),
+        error=from_text(final["error"]),
+        attempt=final["attempt"],
+        started_at=final["started_at"],
+        worker=final["worker"],
+    )
