@@ -1,0 +1,1 @@
+"""The actors as plain classes: their collaborators are handed to them, and none knows Ray."""

@@ -1,0 +1,208 @@
+"""The Registry decides whether a job may exist: one duty, the rerun window."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from hasty.actors.newest import Newest
+from hasty.actors.timekeeping import follow
+from hasty.clock import Clock
+from hasty.errors import Draining, StoreUnavailable
+from hasty.job import KEPT_AFTER_WINDOW, Job
+from hasty.messages import (
+    Accepted,
+    Admit,
+    Admitted,
+    Answer,
+    Health,
+    Refused,
+    Request,
+    Unknown,
+    check_version,
+)
+from hasty.rerun import decide
+from hasty.retry import backoff
+from hasty.store.base import JobStore
+
+#: A request loses a round only to a job that was inserted meanwhile; then the window refuses it.
+_ROUNDS = 5
+
+#: How often a batch is written before it is said that nobody knows what became of it.
+_INSERTS = 5
+
+#: Building on a job that may be forgotten within this needs a promise that it is kept.
+_EXPIRES_SOON = timedelta(minutes=10)
+
+#: A machine whose own clock is further off than this is not fit to stamp logs and ids.
+_CLOCK_TOLERANCE = timedelta(seconds=1)
+
+
+class Registry:
+    """Admits each object at most once in its window.
+
+    Its memory is a cache and nothing else: the unique index on (object, run) decides between
+    two Registries, and a restarted one knows what its predecessor knew.
+    """
+
+    def __init__(self, jobs: JobStore, clock: Clock) -> None:
+        """Take the store and the time; nothing is read yet."""
+        self._jobs = jobs
+        self._clock = clock
+        self._newest = Newest()
+        self._prepared = False
+        self._draining = False
+
+    async def admit(self, message: Admit) -> Admitted:
+        """Answer each request.
+
+        Accepted: the job is in MongoDB, journaled on a majority. Refused: it was not inserted.
+        Unknown: it may be there or not; asking again with the same job id finds out.
+        Raises Draining after `drain`.
+        """
+        check_version(message.version)
+        if self._draining:
+            raise Draining
+        answers: dict[str, Answer] = {}
+        pending: Sequence[Request] = message.requests
+        try:
+            await self._prepare()
+            for _ in range(_ROUNDS):
+                if not pending:
+                    break
+                pending = await self._round(pending, answers)
+        except StoreUnavailable as error:
+            unknown = Unknown(str(error))
+        else:
+            unknown = Unknown("other requests for this object kept winning")
+        return Admitted(tuple(answers.get(request.job_id, unknown) for request in message.requests))
+
+    async def _prepare(self) -> None:
+        if not self._prepared:
+            await self._jobs.prepare()
+            if await follow(self._jobs, self._clock) is None:
+                raise StoreUnavailable("MongoDB answers too slowly to set the clock by it")
+            self._prepared = True
+
+    async def _round(self, requests: Sequence[Request], answers: dict[str, Answer]) -> list[Request]:
+        """Answer what can be answered now; return the requests that must be looked at again.
+
+        Only one job for each object goes in at a time: whoever comes after it in the batch is
+        judged in the next round, against what really was inserted.
+        """
+        newest = await self._look_up({request.object_id for request in requests})
+        now = self._clock.now()
+        chosen: dict[str, tuple[Request, Job]] = {}
+        again: list[Request] = []
+        refused: dict[str, Refused] = {}
+        for request in requests:
+            if request.object_id in chosen:
+                again.append(request)
+                continue
+            verdict = decide(newest.get(request.object_id), request, now)
+            if isinstance(verdict, Refused):
+                refused[request.job_id] = verdict
+            elif verdict is newest.get(request.object_id):
+                answers[request.job_id] = Accepted(verdict.work())
+            else:
+                chosen[request.object_id] = (request, verdict)
+        await self._answer_refused(refused, answers)
+        await self._keep_predecessors(chosen, newest, again)
+        await self._insert(chosen, answers, again)
+        return again
+
+    async def _look_up(self, object_ids: set[str]) -> dict[str, Job]:
+        """Return the newest jobs. Memory is trusted only for a window that is still shut."""
+        now = self._clock.now()
+        found = {}
+        for object_id in object_ids:
+            job = self._newest.get(object_id)
+            if job is not None and now < job.opens_at:
+                found[object_id] = job
+        unknown = object_ids - found.keys()
+        if unknown:
+            read = await self._jobs.newest(unknown)
+            for job in read.values():
+                self._newest.put(job)
+            found |= read
+        return found
+
+    async def _answer_refused(self, refused: dict[str, Refused], answers: dict[str, Answer]) -> None:
+        """Refuse, but for jobs that exist: those are requests that were admitted before and came again."""
+        if refused:
+            existing = await self._jobs.get(refused.keys())
+            answers |= {job_id: Accepted(job.work()) for job_id, job in existing.items()}
+            answers |= {job_id: no for job_id, no in refused.items() if job_id not in existing}
+
+    async def _keep_predecessors(
+        self, chosen: dict[str, tuple[Request, Job]], newest: dict[str, Job], again: list[Request]
+    ) -> None:
+        """Make sure that what a decision was built on is not forgotten while it is carried out."""
+        now = self._clock.now()
+        fading = {
+            object_id: newest[object_id].job_id
+            for object_id in chosen
+            if object_id in newest and newest[object_id].expires_at - now < _EXPIRES_SOON
+        }
+        if not fading:
+            return
+        kept = await self._jobs.extend(fading.values(), now + KEPT_AFTER_WINDOW)
+        for object_id, job_id in fading.items():
+            if job_id not in kept:
+                again.append(self._give_up(chosen, object_id))
+
+    def _give_up(self, chosen: dict[str, tuple[Request, Job]], object_id: str) -> Request:
+        self._newest.forget(object_id)
+        return chosen.pop(object_id)[0]
+
+    async def _insert(
+        self,
+        chosen: dict[str, tuple[Request, Job]],
+        answers: dict[str, Answer],
+        again: list[Request],
+    ) -> None:
+        jobs = [job for _, job in chosen.values()]
+        if not jobs:
+            return
+        inserted = await self._write(jobs)
+        if inserted is None:
+            unknown = Unknown("MongoDB did not say whether the job was stored")
+            answers |= {job.job_id: unknown for job in jobs}
+            return
+        lost = [job.job_id for job in jobs if job.job_id not in inserted]
+        # One that is there already was admitted before: by a request that came again, or a write that did.
+        again_met = await self._jobs.get(lost) if lost else {}
+        answers |= {job_id: Accepted(job.work()) for job_id, job in again_met.items()}
+        for job in jobs:
+            if job.job_id in inserted:
+                self._newest.put(job)
+                answers[job.job_id] = Accepted(job.work())
+            elif job.job_id not in answers:
+                again.append(self._give_up(chosen, job.object_id))
+
+    async def _write(self, jobs: Sequence[Job]) -> set[str] | None:
+        """Insert, and insert again while there is no clear answer; None when none could be had.
+
+        A read would not tell: what was written a moment ago may not be on a majority yet. A job
+        of ours that the second insert meets is on a majority when that one is answered.
+        """
+        for _, wait_s in zip(range(_INSERTS), backoff(), strict=False):
+            try:
+                return await self._jobs.insert(jobs)
+            except StoreUnavailable:
+                await self._clock.sleep(wait_s)
+        return None
+
+    async def health(self) -> Health:
+        """Say whether jobs can be admitted; asks MongoDB, and follows its clock."""
+        try:
+            await self._prepare()
+            behind = await follow(self._jobs, self._clock)
+        except StoreUnavailable as error:
+            return Health("registry", str(error))
+        if behind is not None and abs(behind) > _CLOCK_TOLERANCE:
+            ahead_s = -behind.total_seconds()
+            return Health("registry", f"this machine's clock is {ahead_s:+.1f} s off MongoDB's: set it")
+        return Health("registry", "stopping" if self._draining else None)
+
+    async def drain(self) -> None:
+        """Admit nothing from now on."""
+        self._draining = True

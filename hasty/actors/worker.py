@@ -1,0 +1,181 @@
+"""A Worker runs handlers, and writes what happened into its ledger before it tells anybody."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from hasty.actors.attempts import Attempts
+from hasty.actors.life import Birth
+from hasty.actors.refs import DispatcherRef
+from hasty.actors.stages import InLoop, Stage
+from hasty.batching import Batcher
+from hasty.clock import Clock
+from hasty.errors import Superseded, TryAgainLater
+from hasty.flight import FlightRecorder
+from hasty.handlers import Handlers
+from hasty.job import Outcome, Work
+from hasty.messages import (
+    Attend,
+    Attendance,
+    Declined,
+    Ended,
+    Forward,
+    Process,
+    Report,
+    Run,
+    Started,
+    check_version,
+)
+from hasty.retry import until_answered
+from hasty.store.base import (
+    Ledger,
+)
+from hasty.telemetry import AttemptBroke, emit
+
+#: A start is told after this; what ended meanwhile needs no telling.
+_START_TOLD_AFTER_S = 0.02
+
+#: A report is repeated when it was not answered for so long.
+_REPORT_WITHIN_S = 30.0
+
+
+class _Taken(NamedTuple):
+    """A job that this process takes care of."""
+
+    work: Work
+    task: "asyncio.Task[None]"
+
+
+class Worker:
+    """Brings each job it is given to its end: claim, perform, record, tell.
+
+    The ledger is written before the handler's first line and before anybody hears of its end,
+    so whatever dies in between, the ledger knows what may have happened.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        process: Process,
+        recorder: FlightRecorder,
+        child: Stage,
+        ledger: Ledger,
+        dispatcher: DispatcherRef,
+        handlers: Handlers,
+        clock: Clock,
+        slots: int,
+        mint: Callable[[], str],
+    ) -> None:
+        """Connect nothing yet. `child` is where sync handlers are performed; `mint` makes ids for claims."""
+        self._name = name
+        self._process = process
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._slots = slots
+        self._epoch = 0
+        #: What this process takes care of.
+        self._taken: dict[str, _Taken] = {}
+        self._birth = Birth(name, process, recorder, ledger, clock)
+        self._attempts = Attempts(
+            name,
+            birth=self._birth,
+            loop=InLoop(recorder),
+            child=child,
+            ledger=ledger,
+            handlers=handlers,
+            clock=clock,
+            mint=mint,
+            started=lambda start: self._starts.post([start]),
+        )
+        self._ends: Batcher[Ended | Declined, None] = Batcher(self._tell_ends, weigh=_weigh_end)
+        self._starts: Batcher[Started, None] = Batcher(self._tell_starts, linger_s=_START_TOLD_AFTER_S)
+
+    # What the Dispatcher asks -----------------------------------------------------------------
+
+    async def attend(self, message: Attend) -> Attendance:
+        """Say who this is and what runs here. From now on older epochs are refused.
+
+        Raises Superseded to a Dispatcher of an older epoch.
+        """
+        check_version(message.version)
+        self._obey(message.epoch)
+        boot = (await self._birth.life()).boot
+        running = () if boot == message.met else tuple(taken.work for taken in self._taken.values())
+        return Attendance(self._name, boot, self._slots, self._process, self._attempts.unfit, running)
+
+    async def run(self, message: Run) -> None:
+        """Bring each job to its end; return when all ends are settled, or the caller waits no longer.
+
+        A job that is here already is joined, not started again. Raises Superseded to a
+        Dispatcher of an older epoch.
+        """
+        check_version(message.version)
+        self._obey(message.epoch)
+        # Not gather: a caller that goes away must not take the attempts with it.
+        await asyncio.wait([self._join(forward) for forward in message.forwards], timeout=message.patience_s)
+
+    def _obey(self, epoch: int) -> None:
+        if epoch < self._epoch:
+            msg = f"epoch {epoch} is over, {self._name} obeys {self._epoch}"
+            raise Superseded(msg)
+        self._epoch = epoch
+
+    # One job ------------------------------------------------------------------------------
+
+    def _join(self, forward: Forward) -> "asyncio.Task[None]":
+        taken = self._taken.get(forward.work.job_id)
+        if taken is None:
+            taken = _Taken(forward.work, asyncio.ensure_future(self._take_on(forward)))
+            self._taken[forward.work.job_id] = taken
+        return taken.task
+
+    async def _take_on(self, forward: Forward) -> None:
+        """Run one job; whatever goes wrong in here, the Dispatcher finds the job open and asks again."""
+        try:
+            outcome = await self._attempts.outcome(forward)
+            await self._tell(forward, outcome)
+        except Exception as error:  # noqa: BLE001  the last line of defence of one job
+            emit(AttemptBroke(self._name, forward.work.job_id, repr(error)), level=logging.ERROR)
+        finally:
+            del self._taken[forward.work.job_id]
+
+    async def _tell(self, forward: Forward, outcome: Outcome | None) -> None:
+        """Report until the Dispatcher has settled it."""
+        job_id = forward.work.job_id
+        if outcome is None:
+            await self._ends.submit(Declined(job_id, forward.token))
+        else:
+            await self._ends.submit(Ended(job_id, outcome))
+
+    # Batches ----------------------------------------------------------------------------------
+
+    async def _tell_ends(self, facts: Sequence[Ended | Declined]) -> list[None]:
+        report = Report(
+            self._name,
+            (await self._birth.life()).boot,
+            ended=tuple(fact for fact in facts if isinstance(fact, Ended)),
+            declined=tuple(fact for fact in facts if isinstance(fact, Declined)),
+        )
+        await until_answered(lambda: self._report(report), self._clock.sleep)
+        return [None] * len(facts)
+
+    async def _tell_starts(self, starts: Sequence[Started]) -> list[None]:
+        """Tell which attempts run, once: it is for people."""
+        running = tuple(start for start in starts if start.job_id in self._attempts.performing)
+        if running:
+            with contextlib.suppress(TryAgainLater):
+                await self._report(Report(self._name, (await self._birth.life()).boot, started=running))
+        return [None] * len(starts)
+
+    async def _report(self, report: Report) -> None:
+        try:
+            await asyncio.wait_for(self._dispatcher.report(report), _REPORT_WITHIN_S)
+        except TimeoutError:
+            raise TryAgainLater from None
+
+
+def _weigh_end(fact: Ended | Declined) -> int:
+    return fact.outcome.weight if isinstance(fact, Ended) else 0
