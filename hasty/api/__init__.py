@@ -1,0 +1,1 @@
+"""HTTP: requests become messages, answers become HTTP. Nothing is decided here."""
