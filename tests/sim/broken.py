@@ -1,0 +1,325 @@
+"""A hasty in which one thing is wrong, for each thing that the simulation must notice.
+
+Each variant names the promise that breaks, and consists of the real parts but for one line or two.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+from unittest import mock
+
+from hasty.actors.attempts import Attempts
+from hasty.actors.dispatcher import Dispatcher
+from hasty.actors.registry import Registry
+from hasty.actors.worker import Worker
+from hasty.api.gateway import Gateway
+from hasty.dispatch import Attended
+from hasty.errors import TryAgainLater
+from hasty.job import Status
+from hasty.messages import Accepted
+from hasty.store.base import Blame, Claimed, Found, settled_fields
+from hasty.store.memory import MemoryJobStore, MemoryLedger
+from hasty.testing import Parts
+from tests.sim.chaos import QuickPruner
+
+#: The promise that breaks, the parts, and the weather in which that shows.
+VARIANTS: dict[str, tuple[str, Parts, dict[str, float]]] = {}
+
+
+def attempting(attempts: type[Attempts]) -> type[Worker]:
+    """Return a worker whose attempts go like this."""
+
+    class Broken(Worker):
+        def __init__(self, *about: Any, **others: Any) -> None:
+            with mock.patch("hasty.actors.worker.Attempts", attempts):
+                super().__init__(*about, **others)
+
+    return Broken
+
+
+def breaks(promise: str, *, repeated: float | None = None, **others: Any):
+    """Enter a class, and what it needs beside it, as a variant that breaks this promise."""
+
+    def enter(part: type) -> type:
+        kinds = {
+            "registry": Registry,
+            "dispatcher": Dispatcher,
+            "worker": Worker,
+            "gateway": Gateway,
+            "jobs": MemoryJobStore,
+            "ledger": MemoryLedger,
+        }
+        entered = attempting(part) if issubclass(part, Attempts) else part
+        kind = next(kind for kind, base in kinds.items() if issubclass(entered, base))
+        weather = {} if repeated is None else {"repeated": repeated}
+        parts = Parts(**({"dispatcher": QuickPruner, kind: entered} | others))
+        VARIANTS[part.__name__] = promise, parts, weather
+        return part
+
+    return enter
+
+
+# P1 ------------------------------------------------------------------------------------------
+
+
+@breaks("P1")
+class AnswersBeforeItInserts(Registry):
+    async def _insert(self, chosen, answers, again):
+        self._later = asyncio.ensure_future(super()._insert(dict(chosen), {}, []))
+        answers |= {job.job_id: Accepted(job.work()) for _, job in chosen.values()}
+
+
+@breaks("P1")
+class AcknowledgesWhatItMayForget(MemoryJobStore):
+    """As with a write that is not waited for until a majority has it: a failover takes it back."""
+
+    async def insert(self, jobs):
+        inserted = await super().insert(jobs)
+        for job in jobs:
+            if job.job_id.endswith("7") and job.job_id in inserted:
+                dict.pop(self.jobs, job.job_id)
+                del self._runs[job.object_id][job.run]
+        return inserted
+
+
+@breaks("P1")
+class AsksAgainUnderANewId(Gateway):
+    async def _ask(self, request):
+        try:
+            async with asyncio.timeout(2):
+                return await super()._ask(request)
+        except (TimeoutError, TryAgainLater):
+            return await super()._ask(request._replace(job_id=self._mint()))
+
+
+# P2 ------------------------------------------------------------------------------------------
+
+
+@breaks("P2")
+class MarksWhatHasEnded(MemoryJobStore):
+    async def mark(self, marks, epoch):
+        for mark in marks:
+            if mark.job_id in self.jobs:
+                self._change(self.jobs[mark.job_id], status=Status.RUNNING, started_at=mark.at)
+
+
+class TellsItsOwnStory(Attempts):
+    async def _record(self, intent, outcome):
+        await super()._record(intent, outcome)
+        return outcome
+
+
+@breaks("P2 an end changed", worker=attempting(TellsItsOwnStory))
+class SettlesWhatIsSettled(MemoryJobStore):
+    async def settle(self, settlements, epoch, until):
+        for job_id, outcome in settlements:
+            if job_id in self.jobs:
+                self._change(self.jobs[job_id], **settled_fields(outcome))
+
+
+@breaks("P2")
+class ReportsBeforeItRecords(Attempts):
+    async def _record(self, intent, outcome):
+        self._later = asyncio.ensure_future(super()._record(intent, outcome))
+        return outcome
+
+
+@breaks("P2")
+class PrunesWhatIsKept(QuickPruner):
+    async def _prune_once(self):
+        await self._ledger.forget(await self._ledger.ids("", "g", 1_000))
+
+
+# P3 ------------------------------------------------------------------------------------------
+
+
+@breaks("P3")
+class HasNoUniqueIndex(MemoryJobStore):
+    def _insert(self, job):
+        if job.job_id in self.jobs:
+            return False
+        self.jobs[job.job_id] = job
+        self._runs.setdefault(job.object_id, {})[job.run] = job.job_id
+        return True
+
+
+@breaks("P3")
+class DoesNotLookWhetherItRuns(Registry):
+    async def _look_up(self, object_ids):
+        found = await super()._look_up(object_ids)
+        return {name: _ended(job) for name, job in found.items()}
+
+
+def _ended(job):
+    return type(job)(**{name: getattr(job, name) for name in job.__slots__} | {"status": Status.FINISHED})
+
+
+# P4 ------------------------------------------------------------------------------------------
+
+
+@breaks("P4")
+class NeverSweeps(MemoryJobStore):
+    async def sweep(self, skip, limit):
+        return Found((), exhausted=True)
+
+
+@breaks("P4")
+class ReportsOnce(Worker):
+    async def _tell_ends(self, facts: Sequence[Any]):
+        with contextlib.suppress(TryAgainLater):
+            await super()._tell_ends(facts) if self._clock.monotonic() % 1 < 0.5 else None
+        return [None] * len(facts)
+
+    async def _take_on(self, forward):
+        await super()._take_on(forward)
+        self._taken[forward.work.job_id] = _Done
+
+
+class _Done:
+    """What a worker remembers of a job that it thinks it has told of."""
+
+    task: "asyncio.Future[None]"
+
+
+# P5 ------------------------------------------------------------------------------------------
+
+
+@breaks("P5")
+class RecordsForAnyClaim(MemoryLedger):
+    def _record(self, record):
+        page = self.pages.get(record.job_id)
+        if page is None or page.final is not None:
+            return super()._record(record)
+        self._finalise(record.job_id, page, record.outcome, record.claim)
+        return record.outcome
+
+
+@breaks("P5", repeated=0.6)
+class ClaimsUnderAnyToken(MemoryLedger):
+    def _claim(self, claim):
+        page = self.pages.get(claim.job_id)
+        if page is None or page.final is not None or page.open is None or page.open.claim == claim.claim:
+            return super()._claim(claim)
+        lost = page._replace(open=None, attempts=(*page.attempts, page.open))
+        return self._open(claim, lost, page.open.n + 1)
+
+
+@breaks("P5", repeated=0.6)
+class ClaimsUnderAnyBoot(MemoryLedger):
+    def _claim(self, claim):
+        page = self.pages.get(claim.job_id)
+        mine = page is not None and page.open is not None and page.open.worker == claim.worker
+        if mine and page.token == claim.token and page.open.claim != claim.claim:
+            return self._open(claim, page._replace(open=None), page.open.n + 1)
+        return super()._claim(claim)
+
+
+class JoinsNothing(Worker):
+    def _join(self, forward):
+        return asyncio.ensure_future(self._take_on(forward))
+
+    async def _take_on(self, forward):
+        self._taken.setdefault(forward.work.job_id, _Done)
+        with contextlib.suppress(KeyError):
+            await super()._take_on(forward)
+
+
+@breaks("P5", worker=JoinsNothing)
+class ClaimsTwiceUnderOneBoot(MemoryLedger):
+    """`open.boot <= boot`: what keeps it from harm is that a worker joins what it runs already."""
+
+    def _claim(self, claim):
+        page = self.pages.get(claim.job_id)
+        if page is not None and page.open is not None and page.open.boot == claim.boot:
+            mine = page.open.worker == claim.worker and page.token == claim.token
+            if mine and page.open.claim != claim.claim:
+                return self._open(claim, page._replace(open=None), page.open.n + 1)
+        return super()._claim(claim)
+
+
+@breaks("P5")
+class StartsBeforeItClaims(Attempts):
+    async def _write_claims(self, claims):
+        self._later = asyncio.ensure_future(super()._write_claims(claims))
+        return [Claimed(1)] * len(claims)
+
+
+# P6 ------------------------------------------------------------------------------------------
+
+
+@breaks("P6")
+class KnowsNoTimeout(Attempts):
+    async def _attempt(self, work, intent, claimed):
+        return await super()._attempt(work._replace(timeout_s=3_600.0), intent, claimed)
+
+
+@breaks("P6")
+class KeepsTheSlot(QuickPruner):
+    def _apply(self, event):
+        if self._machine is not None and type(event).__name__ == "Settled":
+            event = event._replace(job_ids=event.job_ids[1:])
+        return super()._apply(event)
+
+
+# P7 and P10 ----------------------------------------------------------------------------------
+
+
+@breaks("P7 P10")
+class ForgetsToAskWhatRuns(QuickPruner):
+    def _apply(self, event):
+        if isinstance(event, Attended):
+            event = event._replace(running=())
+        return super()._apply(event)
+
+
+class ObeysAnybody(Worker):
+    def _obey(self, epoch):
+        self._epoch = epoch
+
+
+@breaks("P7 P10", worker=ObeysAnybody)
+class NeverStandsDown(MemoryJobStore):
+    """Epochs are counted and mean nothing."""
+
+    async def renew_epoch(self, epoch, lease_s):
+        return True
+
+
+# P8 ------------------------------------------------------------------------------------------
+
+
+@breaks("P8")
+class ChargesEverybody(MemoryLedger):
+    """Whoever shared the process pays as well."""
+
+    async def blame(self, blames):
+        for _, claim, cause in blames:
+            of = next(
+                (page.open for page in self.pages.values() if page.open and page.open.claim == claim), None
+            )
+            if of is not None:
+                beside = {
+                    job_id: page.open.claim
+                    for job_id, page in self.pages.items()
+                    if page.open and (page.open.worker, page.open.boot) == (of.worker, of.boot)
+                }
+                await super().blame([Blame(job_id, one, cause) for job_id, one in beside.items()])
+
+
+@breaks("P8")
+class GivesUpTooLate(MemoryLedger):
+    def _claim(self, claim):
+        return super()._claim(claim._replace(max_crashes=claim.max_crashes + 1))
+
+
+# P12 -----------------------------------------------------------------------------------------
+
+
+@breaks("P12")
+class ShowsItsTrouble(Gateway):
+    async def _ask(self, request):
+        try:
+            return await super()._ask(request)
+        except TryAgainLater as error:
+            raise RuntimeError("something went wrong") from error
