@@ -1,0 +1,96 @@
+"""Calls to actors over Ray, with Ray's errors turned into ours."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from hasty.cluster.processes import kill
+from hasty.cluster.wire import pack, unpack
+from hasty.errors import HastyError, Unreachable
+from hasty.messages import Admit, Admitted, Attend, Attendance, Enqueue, Health, Process, Report, Run
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+#: Finds an actor by name, creating it if it must exist. May block for a moment.
+Resolve = Callable[[], "ActorHandle[Any]"]
+
+
+class RayRef:
+    """A named actor, wherever and in whichever incarnation it lives.
+
+    A handle may stay bound to a dead incarnation, so it is resolved again after each failure.
+    Implements the refs of `hasty.actors.refs`.
+    """
+
+    def __init__(self, resolve: Resolve) -> None:
+        """Resolve on first use."""
+        self._resolve = resolve
+        self._handle: ActorHandle[Any] | None = None
+
+    async def admit(self, message: Admit) -> Admitted:
+        """See `RegistryRef`."""
+        answer: Admitted = await self._call("admit", message)
+        return answer
+
+    async def enqueue(self, message: Enqueue) -> None:
+        """See `DispatcherRef`."""
+        await self._call("enqueue", message)
+
+    async def report(self, message: Report) -> None:
+        """See `DispatcherRef`."""
+        await self._call("report", message)
+
+    async def attend(self, message: Attend) -> Attendance:
+        """See `WorkerRef`."""
+        answer: Attendance = await self._call("attend", message)
+        return answer
+
+    async def run(self, message: Run) -> None:
+        """See `WorkerRef`."""
+        await self._call("run", message)
+
+    async def health(self) -> Health:
+        """See `RegistryRef` and `DispatcherRef`."""
+        answer: Health = await self._call("health")
+        return answer
+
+    async def process(self) -> Process:
+        """See `Peer`."""
+        answer: Process = await self._call("process")
+        return answer
+
+    async def kill(self, process: Process) -> None:
+        """See `Peer`."""
+        await kill(process)
+
+    async def restart(self) -> None:
+        """See `Peer`."""
+        with contextlib.suppress(RayError, ValueError):
+            handle = await asyncio.to_thread(self._resolve)
+            # Takes some six seconds where the process is stopped.
+            await asyncio.to_thread(lambda: ray.kill(handle, no_restart=False))
+
+    async def drain(self) -> None:
+        """Ask it to take nothing new."""
+        await self._call("drain")
+
+    async def _call(self, method: str, *messages: Any) -> Any:
+        try:
+            if self._handle is None:
+                # It asks the GCS: in a thread, so that a GCS that is away stops nothing else.
+                self._handle = await asyncio.to_thread(self._resolve)
+            answer = await getattr(self._handle, method).remote(*map(pack, messages))
+        except RayTaskError as error:
+            # Ray's text holds a traceback; what the actor meant to say is its cause.
+            if isinstance(error.cause, HastyError):
+                raise error.cause from None
+            raise
+        except (RayError, ValueError) as error:
+            self._handle = None
+            raise Unreachable(f"{method} was not answered ({type(error).__name__})") from error
+        return unpack(answer) if answer is not None else None

@@ -1,0 +1,117 @@
+"""Putting hasty onto a running Ray cluster, and draining it."""
+
+import asyncio
+import functools
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import ray
+from ray import serve
+
+from hasty.cluster.hosts import find, start_dispatcher, start_registry, start_worker
+from hasty.cluster.ingress import application
+from hasty.cluster.names import APPLICATION, DISPATCHER, NAMESPACE, REGISTRY, worker_names
+from hasty.cluster.refs import RayRef
+from hasty.errors import CannotStart, TryAgainLater
+from hasty.settings import Settings
+
+Answer = TypeVar("Answer")
+
+#: How often a drain looks whether jobs still run.
+_LOOK_S = 0.2
+
+#: How long to wait for each answer of what may be dead.
+_ANSWER_S = 2.0
+
+#: An idle connection of a client is kept open so long.
+_KEEP_ALIVE_S = 90
+
+
+def connect(address: str | None = None) -> None:
+    """Join a running Ray cluster as a driver: at `address` (host:port), or this machine's.
+
+    Raises CannotStart when there is none, or it wants another token.
+    """
+    try:
+        if address is not None and address != "auto":
+            _knock(address)
+        ray.init(
+            address=address or "auto", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CannotStart(f"cannot join a Ray cluster at {address or 'this machine'}: {reason}") from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), _ANSWER_S):
+        pass
+
+
+def deploy(settings: Settings) -> None:
+    """Put hasty onto the cluster, or change what is there; return when its replicas run.
+
+    The HTTP options are fixed at the first deploy.
+    """
+    # They start while Serve does; the Gateway would create them too.
+    start_registry(settings)
+    start_dispatcher(settings)
+    for name in worker_names(settings.workers):
+        start_worker(name, settings)
+    start_serve(settings)
+    serve.run(application(settings), name=APPLICATION, route_prefix="/")
+
+
+def start_serve(settings: Settings) -> None:
+    """Start Serve and its proxies, unless they run."""
+    serve.start(
+        # Explicit: with HAProxy the default is every interface.
+        proxy_location="EveryNode",
+        http_options={
+            "host": settings.http_host,
+            "port": settings.http_port,
+            "keep_alive_timeout_s": _KEEP_ALIVE_S,
+            "request_timeout_s": None,
+        },
+        logging_config={"enable_access_log": False},
+    )
+
+
+def drain(within_s: float, tell: Callable[[int], None]) -> int:
+    """Stop admitting and starting jobs, wait until none runs; return how many still do.
+
+    `tell` hears how many run, each time that changes. What is queued stays in MongoDB.
+    """
+    return asyncio.run(_drain(within_s, tell))
+
+
+async def _drain(within_s: float, tell: Callable[[int], None]) -> int:
+    registry, dispatcher = (RayRef(functools.partial(find, name)) for name in (REGISTRY, DISPATCHER))
+    until = time.monotonic() + within_s
+    for ref in (registry, dispatcher):
+        # One that does not answer admits and starts nothing either.
+        await _answer(ref.drain())
+    told = -1
+    while True:
+        health = await _answer(dispatcher.health())
+        # One that does not answer, or holds no office yet, may have jobs that run.
+        known = health is not None and health.problem is None
+        running = health.running if health is not None and known else max(told, 0)
+        if running != told:
+            tell(running)
+            told = running
+        if (known and not running) or time.monotonic() >= until:
+            return running
+        await asyncio.sleep(_LOOK_S)
+
+
+async def _answer(asked: Awaitable[Answer]) -> Answer | None:
+    try:
+        return await asyncio.wait_for(asked, _ANSWER_S)
+    except (TryAgainLater, TimeoutError):
+        return None
