@@ -1,0 +1,107 @@
+"""The data folder of one hasty: whose it is, and what its owner left for others to read."""
+
+import fcntl
+import json
+import uuid
+from pathlib import Path
+from typing import Any, TextIO
+
+import psutil
+
+from hasty.errors import CannotStart
+
+
+class DataFolder:
+    """A folder that one `hasty up` holds at a time. The kernel lets go of it when its holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        """Take note of the path; nothing is touched."""
+        self.path = path.expanduser().absolute()
+        self._lock: TextIO | None = None
+
+    @property
+    def logs(self) -> Path:
+        """Where everything started from here writes its log."""
+        return self.path / "logs"
+
+    def hold(self) -> None:
+        """Become its holder, creating it for this user alone.
+
+        Raises CannotStart when somebody else is, or it cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.logs.mkdir(exist_ok=True, mode=0o700)
+            held = self.try_hold()
+        except OSError as error:
+            raise CannotStart(f"cannot use the data folder {self.path}: {error.strerror}") from error
+        if not held:
+            raise CannotStart(
+                f"the data folder {self.path} is in use by another `hasty up`: "
+                "stop it with `hasty down`, or set HASTY_DATA_DIR"
+            )
+
+    def try_hold(self) -> bool:
+        """Become its holder if nobody is; say whether that went well."""
+        if not self.path.is_dir():
+            return True
+        lock = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        lock.truncate(0)
+        this = psutil.Process()
+        lock.write(f"{this.pid} {this.create_time()}")
+        lock.flush()
+        self._lock = lock
+        return True
+
+    def holder(self) -> psutil.Process | None:
+        """Return the process that holds it; None while it has not said who it is.
+
+        What an earlier holder said is not believed: its number may be another process by now.
+        """
+        try:
+            pid, started = (self.path / "lock").read_text().split()
+            process = psutil.Process(int(pid))
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return None
+        return process if process.create_time() == float(started) else None
+
+    def release(self) -> None:
+        """Stop to be its holder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def instance(self) -> str:
+        """Return the id of the hasty that lives here: always the same, never empty."""
+        file = self.path / "instance"
+        if not file.exists() or not file.read_text().strip():
+            _write(file, uuid.uuid4().hex)
+        return file.read_text().strip()
+
+    def record(self) -> dict[str, Any]:
+        """Return what its last holder wrote down; nothing where there was none."""
+        try:
+            found: dict[str, Any] = json.loads((self.path / "up.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
+
+    def write_record(self, **facts: str | int) -> None:
+        """Write down how the holder can be reached and what must be cleaned up after it."""
+        _write(self.path / "up.json", json.dumps(facts))
+
+    def remove_record(self) -> None:
+        """All is cleaned up."""
+        (self.path / "up.json").unlink(missing_ok=True)
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file whole or not at all, whenever this process dies."""
+    draft = file.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(file)
