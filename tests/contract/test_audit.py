@@ -1,0 +1,116 @@
+"""What an audit reads is what the stores wrote, and what anybody else did to it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from hasty.dispatch import Mark, Settle
+from hasty.job import Outcome, Status, Token
+from hasty.store.base import Claim, Closing, Record
+from hasty.store.mongo.audit import CHANGED, DELETED, Audit
+from tests.unit.examples import a_job
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+
+ENDED = Outcome(Status.FINISHED, NOW + timedelta(seconds=1), {"n": 2}, None, 2, NOW, "w")
+
+
+@pytest.fixture
+def audit(database):
+    client, name = database
+    return Audit(client, client, api=name, worker=name)
+
+
+@pytest.fixture
+async def began(audit):
+    return await audit.moment()
+
+
+def a_claim(claim="c1", boot=1):
+    return Claim("job", Token(1, 1), claim, "w", boot, NOW)
+
+
+def words(written):
+    return {job_id: [one.word for one in told] for job_id, told in written.items()}
+
+
+async def test_it_finds_the_jobs_of_a_prefix_and_no_others(audit, mongo_jobs):
+    names = {"a": "p-1", "b": "p-2\u00e4", "c": "p", "d": "q-1", "e": "o-9"}
+    await mongo_jobs.insert([a_job(job_id, object_id=name) for job_id, name in names.items()])
+    assert set(await audit.jobs("p-")) == {"a", "b"}
+    assert await audit.live("p-") == 2
+    await mongo_jobs.settle([Settle("a", ENDED)], 1, NOW)
+    assert await audit.live("p-") == 1
+
+
+async def test_it_reads_a_page_as_it_is(audit, mongo_ledger):
+    await mongo_ledger.claim([a_claim("c1", boot=1)])
+    await mongo_ledger.claim([a_claim("c2", boot=2)])
+    page = (await audit.pages(["job"]))["job"]
+    assert (page.final, page.opened.n, page.opened.boot, page.opened.outcome) == (None, 2, 2, None)
+    assert [(attempt.n, attempt.outcome) for attempt in page.attempts] == [(1, "lost")]
+
+    await mongo_ledger.record([Record("job", "c2", 2, ENDED)])
+    page = (await audit.pages(["job"]))["job"]
+    assert (page.opened, page.final, page.final_claim) == (None, ENDED, "c2")
+    assert [(attempt.n, attempt.outcome) for attempt in page.attempts] == [(1, "lost"), (2, "finished")]
+
+
+async def test_the_history_of_a_job_is_what_was_written_since(audit, began, mongo_jobs):
+    await mongo_jobs.insert([a_job("job")])
+    await mongo_jobs.mark([Mark("job", "w", 1, NOW)], 1)
+    await mongo_jobs.settle([Settle("job", ENDED)], 1, NOW)
+    await mongo_jobs.settle([Settle("job", replace_status(ENDED))], 1, NOW)
+    await mongo_jobs.extend(["job"], NOW + timedelta(days=9))
+    assert words((await audit.history(began)).jobs) == {"job": ["queued", "running", "finished"]}
+
+
+def replace_status(outcome):
+    return outcome._replace(status=Status.CANCELLED)
+
+
+async def test_the_history_tells_who_wrote_to_an_outcome(audit, began, mongo_jobs, database):
+    client, name = database
+    await mongo_jobs.insert([a_job("job")])
+    await mongo_jobs.settle([Settle("job", ENDED)], 1, NOW)
+    await client[name].jobs.update_one({"_id": "job"}, {"$set": {"result": "another"}})
+    await client[name].jobs.delete_one({"_id": "job"})
+    history = await audit.history(began)
+    assert words(history.jobs) == {"job": ["queued", "finished", CHANGED, DELETED]}
+    assert all(abs(one.at - datetime.now(UTC)) < timedelta(minutes=1) for one in history.jobs["job"])
+
+
+async def test_the_history_of_a_page_is_its_final(audit, began, mongo_ledger, database):
+    client, name = database
+    await mongo_ledger.claim([a_claim("c1", boot=1)])
+    await mongo_ledger.claim([a_claim("c2", boot=2)])
+    await mongo_ledger.record([Record("job", "c2", 2, ENDED)])
+    await mongo_ledger.record([Record("job", "c1", 1, ENDED)])
+    await mongo_ledger.close([Closing("closed", replace_status(ENDED))])
+    await client[name].ledger.update_one({"_id": "job"}, {"$set": {"final.status": "failed"}})
+    await client[name].ledger.update_one({"_id": "closed"}, {"$set": {"final": None}})
+    found = words((await audit.history(began)).ledger)
+    assert found == {"job": ["finished", CHANGED], "closed": ["cancelled", CHANGED]}
+
+
+async def test_a_long_history_is_read_to_its_end(audit, began, mongo_jobs):
+    jobs = [a_job(f"job-{n}", object_id=f"object-{n}") for n in range(3_000)]
+    await mongo_jobs.insert(jobs)
+    assert len((await audit.history(began)).jobs) == len(jobs)
+
+
+async def test_it_counts_what_is_open_from_before(audit, mongo_jobs, mongo_ledger):
+    await mongo_jobs.insert([a_job("job")])
+    await mongo_ledger.claim([a_claim()])
+    assert await audit.open_from_before(NOW + timedelta(seconds=1)) == 1
+    assert await audit.open_from_before(NOW) == 0
+    await mongo_ledger.record([Record("job", "c1", 1, ENDED)])
+    assert await audit.open_from_before(NOW + timedelta(seconds=1)) == 0
+
+
+async def test_it_tells_whether_a_later_job_was_started(audit, mongo_ledger):
+    job_id = "019b0a6e-6f0c-7c52-9d55-3d2f1a0c6b1e"
+    minted = datetime.fromtimestamp(int(job_id.replace("-", "")[:12], 16) / 1000, UTC)
+    await mongo_ledger.claim([a_claim()._replace(job_id=job_id)])
+    assert await audit.claimed_since(minted - timedelta(seconds=1))
+    assert not await audit.claimed_since(minted + timedelta(seconds=1))

@@ -1,0 +1,150 @@
+"""A whole hasty in one virtual loop, its actors calling each other directly, and a client of its HTTP."""
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager
+
+import httpx
+
+from hasty.actors.dispatcher import Dispatcher
+from hasty.actors.registry import Registry
+from hasty.actors.stages import InLoop
+from hasty.actors.worker import Worker
+from hasty.api.app import build_app
+from hasty.api.gateway import Gateway
+from hasty.errors import StoreUnavailable
+from hasty.flight import SIZE, FlightRecorder
+from hasty.handlers import SLEEP, Handler, Handlers, sleeper
+from hasty.messages import Process
+from hasty.store.memory import MemoryJobStore, MemoryLedger
+from hasty.testing import VirtualClock
+
+DAY_S = 86_400.0
+
+
+class JobStore(MemoryJobStore):
+    """The reference store, which can be away."""
+
+    away = False
+
+    def __getattribute__(self, name):
+        if name in {"prepare", "server_time", "newest", "get", "insert", "settle", "sweep"} and self.away:
+            return self._refuse
+        return super().__getattribute__(name)
+
+    async def _refuse(self, *_arguments):
+        raise StoreUnavailable("MongoDB gave no clear answer (NetworkTimeout)")
+
+
+class Pool:
+    """One worker, which is always there."""
+
+    names = ("worker-1",)
+
+    def __init__(self):
+        self.members = {}
+
+    def worker(self, name):
+        return self.members[name]
+
+    async def revive(self, _name):
+        return None
+
+    async def kill(self, _process):
+        return None
+
+
+class Silent:
+    """An actor that never answers."""
+
+    def __getattr__(self, _method):
+        return self._wait
+
+    async def _wait(self, *_arguments):
+        await asyncio.Event().wait()
+
+
+class Failing:
+    """An actor whose every method raises."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def __getattr__(self, _method):
+        return self._raise
+
+    async def _raise(self, *_arguments):
+        # A new one each time: an error that is kept keeps everything alive that it passed through.
+        raise type(self._error)(*self._error.args)
+
+
+class System:
+    """Build the parts; `serve` gives life to the Dispatcher. Parts may be replaced before `client`.
+
+    `function` takes the place of the built-in sleep; `more` are further handlers.
+    """
+
+    def __init__(self, *, window_s=300.0, timeout_s=46.0, sleep_s=20.0, function=None, more=()):
+        clock = VirtualClock(asyncio.get_running_loop())
+        numbers = itertools.count(1)
+        self.window_s = window_s
+        self.handlers = Handlers(
+            Handler(
+                name=SLEEP,
+                function=function or sleeper(sleep_s, sleep_s),
+                timeout_s=timeout_s,
+                rerun_window_s=window_s,
+            ),
+            *more,
+        )
+        self.mint = lambda: f"job-{next(numbers)}"
+        self.jobs = JobStore(clock)
+        self.registry = Registry(self.jobs, clock)
+        self.pool, ledger = Pool(), MemoryLedger(VirtualClock(asyncio.get_running_loop()))
+        self.dispatcher = Dispatcher(self.jobs, ledger, self.pool, clock, holder="one", keep_s=7 * DAY_S)
+        claims = itertools.count(1)
+        self.worker = self.pool.members["worker-1"] = Worker(
+            "worker-1",
+            process=Process("node", 1, 1),
+            recorder=FlightRecorder(bytearray(SIZE)),
+            child=InLoop(FlightRecorder(bytearray(SIZE))),
+            ledger=ledger,
+            dispatcher=self.dispatcher,
+            handlers=self.handlers,
+            clock=clock,
+            slots=100,
+            mint=lambda: f"claim-{next(claims)}",
+        )
+        self._duties = []
+
+    async def serve(self):
+        """Return when jobs are being sent to the worker."""
+        self._duties += [asyncio.ensure_future(self.dispatcher.serve())]
+        while (await self.dispatcher.health()).problem:  # noqa: ASYNC110  time is virtual
+            await asyncio.sleep(0.1)
+
+    def gateway(self) -> Gateway:
+        return Gateway(
+            registry=self.registry,
+            dispatcher=self.dispatcher,
+            jobs=self.jobs,
+            handlers=self.handlers,
+            mint=self.mint,
+        )
+
+    def client(self) -> httpx.AsyncClient:
+        """Return a client of a new Gateway."""
+        app = build_app(self.gateway(), self.window_s)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://hasty")
+
+
+@asynccontextmanager
+async def running(**settings):
+    """A system at work, and its client."""
+    system = System(**settings)
+    await system.serve()
+    async with system.client() as client:
+        yield system, client
+        # What the last answer set off is not cut short.
+        await asyncio.sleep(1)

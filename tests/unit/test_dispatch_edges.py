@@ -1,0 +1,85 @@
+"""Orders of events that are rare, and were wrong once."""
+
+import itertools
+
+import pytest
+
+from hasty.dispatch import Attended, Lost, Settled, Swept, Ticked, Unanswered
+from hasty.job import Outcome, Status
+from hasty.messages import Ended, Started
+from tests.unit.examples import NOW, after
+from tests.unit.test_dispatch import Backlog, a_machine, ids, offer, sent, settle, sweeps, works
+
+DONE = Outcome(Status.FINISHED, NOW)
+
+
+def found_between_its_end_and_its_settlement(slots):
+    """A Dispatcher that just took office hears the end of a job it does not hold; while that is being
+    written, a sweep (or a late Enqueue) still finds the job live and queues it."""
+    machine = a_machine(a=slots)
+    busy, job = works(2)
+    offer(machine, busy)
+    machine.handle(Ended("job-1", DONE), 0.0)
+    machine.handle(Swept((job,), True), 0.0)
+    return machine
+
+
+def test_a_job_that_is_found_before_its_end_is_written_leaves_the_count_when_it_is():
+    machine = found_between_its_end_and_its_settlement(slots=1)
+    machine.handle(Settled(("job-1",)), 0.0)
+    assert len(machine._entries) == 1
+    assert (machine.queued, machine.running) == (0, 1)
+
+
+@pytest.mark.timeout(5)
+def test_and_the_dispatcher_does_not_hang():
+    """`_assign` loops for ever as soon as a slot is free: `_queued` is 1 and the heap is empty."""
+    machine = found_between_its_end_and_its_settlement(slots=1)
+    machine.handle(Settled(("job-1",)), 0.0)
+    machine.handle(Attended("b", 1, 1, ()), 0.0)
+
+
+def test_what_a_trim_left_behind_is_sent_before_what_a_sweep_found_behind_it():
+    machine = a_machine(a=1, capacity=10)
+    jobs = works(30)
+    backlog = Backlog(jobs[:30])
+    given = sent(offer(machine, *jobs[:20]))  # job-0 runs, 1..19 wait
+    (sweep,) = sweeps(machine.handle(Ticked(), 1.0))  # skips 0..19
+    offer(machine, *jobs[20:30])  # over twice the capacity: only 1..10 are kept
+    found = tuple(job for job in jobs[:25] if job.job_id not in sweep.skip)
+    machine.handle(Swept(found, True), 1.0)  # read when 20..24 were there: the horizon is job-24 now
+    order = [job_id for _, job_ids in given for job_id in job_ids]
+    while backlog.live:
+        del backlog.live[order[-1]]
+        commands = settle(machine, order[-1])
+        for sweep in sweeps(commands):
+            commands += machine.handle(backlog.answer(sweep), 1.0)
+        order += [job_id for _, job_ids in sent(commands) for job_id in job_ids]
+    assert order == ids(jobs[:30])
+
+
+def test_the_start_of_a_stale_attempt_is_not_shown_as_its_successors():
+    """`Started` says neither worker nor token, so the mark names b for an attempt that was a's."""
+    machine = a_machine(a=9, b=1)
+    offer(machine, *works(1))
+    machine.handle(Lost("a"), 0.0)
+    machine.handle(Started("job-0", "b", 2, after(20)), 0.0)
+    assert machine.handle(Started("job-0", "a", 1, after(1)), 0.0) == []  # late, from a
+
+
+def test_heavy_jobs_go_in_several_messages_now_and_when_they_are_sent_again():
+    machine = a_machine(a=100)
+    mebibyte = "x" * 2**20
+    heavy = [work._replace(payload=mebibyte) for work in works(40)]
+    shares = [job_ids for _, job_ids in sent(offer(machine, *heavy))]
+    assert [len(job_ids) for job_ids in shares] == [15, 15, 10]
+    assert list(itertools.chain(*shares)) == ids(heavy)
+    again = [job_ids for _, job_ids in sent(machine.handle(Unanswered("a", tuple(ids(heavy))), 0.0))]
+    assert [len(job_ids) for job_ids in again] == [15, 15, 10]
+
+
+def test_a_job_that_is_heavier_than_a_message_goes_alone():
+    machine = a_machine(a=100)
+    light, heavy, last = works(3)
+    commands = offer(machine, light, heavy._replace(payload="x" * 2**25), last)
+    assert sent(commands) == [("a", [name]) for name in ("job-0", "job-1", "job-2")]

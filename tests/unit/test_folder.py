@@ -1,0 +1,65 @@
+"""Who holds a data folder, and whose processes are whose: mistakes here would hit others."""
+
+import os
+import socket
+
+import psutil
+import pytest
+
+from hasty.errors import CannotStart
+from hasty.local.folder import DataFolder
+from hasty.local.processes import processes_of
+from hasty.local.up import _claim_port, down
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = DataFolder(tmp_path / "data")
+    folder.hold()
+    yield folder
+    folder.release()
+
+
+def test_the_holder_of_a_folder_is_known(folder):
+    assert DataFolder(folder.path).holder() == psutil.Process()
+
+
+def test_a_second_one_is_refused(folder):
+    with pytest.raises(CannotStart, match="in use"):
+        DataFolder(folder.path).hold()
+
+
+@pytest.mark.parametrize(
+    "said", ["", "0", f"{os.getpid()}", f"{os.getpid()} 1.5", "1 0.0", f"{2**22} 1.0", "not a number"]
+)
+def test_a_holder_that_did_not_say_who_it_is_or_is_gone_is_nobody(folder, said):
+    (folder.path / "lock").write_text(said)
+    assert DataFolder(folder.path).holder() is None
+
+
+def test_down_signals_nobody_while_it_is_not_known_who_holds_the_folder(folder):
+    (folder.path / "lock").write_text("")
+    lines = []
+    assert not down(folder.path, 0.2, lines.append)
+    assert lines == []
+
+
+def test_an_id_that_was_not_written_whole_is_written_again(folder):
+    (folder.path / "instance").write_text("")
+    instance = folder.instance()
+    assert len(instance) == 32
+    assert DataFolder(folder.path).instance() == instance
+
+
+def test_nobodys_id_is_nobodys():
+    with pytest.raises(ValueError, match="everybody"):
+        processes_of("")
+
+
+def test_a_port_is_claimed_by_one_instance_before_it_listens():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with _claim_port("127.0.0.1", port), pytest.raises(CannotStart, match=f":{port}"):
+        _claim_port("127.0.0.1", port)
+    _claim_port("127.0.0.1", port).close()

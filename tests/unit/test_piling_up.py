@@ -1,0 +1,75 @@
+"""While MongoDB is away for long, nothing piles up in the actors: what is said again is the same thing."""
+
+import asyncio
+
+from hasty.batching import Batcher
+from hasty.job import Outcome, Status
+from hasty.messages import Ended, Report, Started
+from tests.refs import Ref
+from tests.unit.examples import NOW, virtually
+from tests.unit.system import System
+
+HOUR_S = 3_600.0
+
+
+class Counted(Ref):
+    """Knows how many of its calls are under way."""
+
+    def __init__(self, actor):
+        super().__init__(actor)
+        self.under_way = 0
+        self.most = 0
+
+    async def _call(self, method, messages):
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            return await super()._call(method, messages)
+        finally:
+            self.under_way -= 1
+
+
+async def an_hour_without_the_job_store(jobs: int):
+    """Jobs end while what clients see cannot be written; return what it came to."""
+    system = System(sleep_s=5.0)
+    system.worker._dispatcher = reports = Counted(system.dispatcher)
+    runs = Counted(system.worker)
+    system.pool.worker = lambda _name: runs
+    await system.serve()
+    gateway = system.gateway()
+    works = await asyncio.gather(*(gateway.submit(f"object-{n}") for n in range(jobs)))
+    await asyncio.sleep(1)
+    system.jobs.away = True
+    await asyncio.sleep(HOUR_S)
+    return system, works, reports, runs
+
+
+@virtually
+async def test_a_report_that_comes_again_is_not_written_again():
+    system, works, reports, runs = await an_hour_without_the_job_store(50)
+    settler = system.dispatcher._settler
+    assert (settler._size, len(system.dispatcher._settling)) == (0, 50)
+    # One batch of ends; a run or two, which wait for it, and a question how the worker is.
+    assert reports.most <= 3
+    assert runs.most <= 4
+    system.jobs.away = False
+    await asyncio.sleep(10)
+    found = await system.jobs.get([work.job_id for work in works])
+    assert {job.status for job in found.values()} == {Status.FINISHED}
+    assert system.dispatcher._settling == {}
+    assert (await system.dispatcher.health()).running == 0
+    assert reports.under_way == 0
+
+
+@virtually
+async def test_a_mark_that_finds_no_room_is_dropped_and_takes_no_end_with_it():
+    system = System(sleep_s=1_000.0, timeout_s=2_000.0)
+    await system.serve()
+    work = await system.gateway().submit("an object")
+    await asyncio.sleep(1)
+    system.dispatcher._marker = Batcher(system.dispatcher._write_marks, capacity=0)
+    started = Started(work.job_id, "worker-1", 1, NOW)
+    ended = Ended(work.job_id, Outcome(Status.FINISHED, NOW))
+    await system.dispatcher.report(Report("worker-1", 1, (Started("other", "worker-1", 1, NOW), started)))
+    await system.dispatcher.report(Report("worker-1", 1, (started,), (ended,)))
+    assert (await system.jobs.get([work.job_id]))[work.job_id].status is Status.FINISHED
