@@ -1,0 +1,43 @@
+"""Real instances with short times; each serves several tests."""
+
+import shutil
+
+import pytest
+from pymongo import MongoClient
+
+from tests.running import Running
+
+
+@pytest.fixture(scope="session")
+def patient():
+    """Jobs sleep for 4 s and may take long; windows are short."""
+    running = Running(sleep_min_s=4, sleep_max_s=4, rerun_window_s=300)
+    running.up()
+    yield running
+    running.end()
+    shutil.rmtree(running.data_dir)
+
+
+@pytest.fixture(scope="session")
+def hurried():
+    """Jobs sleep for 5 s and may take 2 s: every one overruns. And it has handlers that misbehave."""
+    running = Running(
+        sleep_min_s=5,
+        sleep_max_s=5,
+        timeout_s=2,
+        rerun_window_s=1,
+        handlers="tests.cluster.misbehaving",
+        sync_slots=2,
+    )
+    running.up()
+    yield running
+    running.end()
+    shutil.rmtree(running.data_dir)
+
+
+@pytest.fixture
+def records(patient):
+    """The databases of the patient instance, to look at what really happened."""
+    socket = str(patient.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
+    with MongoClient(f"mongodb://{socket}/?directConnection=true", tz_aware=True) as client:
+        yield client

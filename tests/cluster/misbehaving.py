@@ -1,0 +1,48 @@
+"""Handlers that harm the process they run in; what a worker must survive."""
+
+import asyncio
+import ctypes
+import os
+import re
+import time
+
+import hasty
+
+
+@hasty.handler(timeout=60)
+async def rests() -> str:
+    await asyncio.sleep(3)
+    return "rested"
+
+
+@hasty.handler(timeout=60)
+async def exits() -> None:
+    await asyncio.sleep(0.3)
+    os._exit(1)
+
+
+@hasty.handler(timeout=60)
+async def blocks() -> None:
+    await asyncio.sleep(0.3)
+    time.sleep(600)  # noqa: ASYNC251  that is the point
+
+
+@hasty.handler(timeout=2)
+def spins() -> None:
+    while True:
+        pass
+
+
+@hasty.handler(timeout=2)
+def holds_the_gil() -> None:
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+@hasty.handler(timeout=60)
+def segfaults() -> None:
+    ctypes.string_at(0)
+
+
+@hasty.handler(timeout=60)
+def doubles(number: int) -> int:
+    return 2 * number

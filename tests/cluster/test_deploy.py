@@ -1,0 +1,97 @@
+"""`hasty deploy` and `serve deploy` put the same hasty onto a Ray cluster that runs already."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hasty.local.head import Head, HeadPlan, make_run_dir, remove_run_dir
+from tests.running import HASTY, ROOT, free_port, until
+
+SERVE = str(Path(sys.executable).with_name("serve"))
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    run_dir = make_run_dir()
+    head = Head.launch(HeadPlan(uuid.uuid4().hex, run_dir, tmp_path / "token", tmp_path / "ray.log"))
+    try:
+        head.wait_until_up()
+        yield head
+    finally:
+        head.stop()
+        remove_run_dir(run_dir)
+
+
+@pytest.fixture
+def environment(cluster, mongo_uri):
+    """What an operator of that cluster has in the shell."""
+    return {
+        **os.environ,
+        **cluster.environment,
+        "HASTY_API_MONGO_URI": mongo_uri,
+        "HASTY_HTTP_PORT": str(free_port()),
+        "HASTY_SLEEP_MIN_S": "0",
+        "HASTY_SLEEP_MAX_S": "0",
+    }
+
+
+def a_job_ends(port: str) -> None:
+    until(lambda: asked(port, "/readyz"), "hasty to be ready")
+    body = json.dumps({"object_id": uuid.uuid4().hex}).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", data=body, timeout=10) as answer:
+        job_id = json.loads(answer.read())["message"]["job_id"]
+    until(lambda: asked(port, f"/{job_id}")["status"] == "finished", "the job to end")
+
+
+def asked(port: str, path: str):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return json.loads(answer.read())["message"]
+    except OSError:
+        return None
+
+
+def test_hasty_deploy_and_again(environment):
+    for _ in range(2):
+        said = subprocess.run([HASTY, "deploy"], env=environment, capture_output=True, text=True, check=True)
+        assert "hasty is deployed" in said.stdout
+    a_job_ends(environment["HASTY_HTTP_PORT"])
+
+
+def test_hasty_deploy_without_a_cluster_says_so_in_one_line(mongo_uri):
+    said = subprocess.run(
+        [HASTY, "deploy", f"--address=127.0.0.1:{free_port()}"],
+        env={**os.environ, "HASTY_API_MONGO_URI": mongo_uri, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 2
+    assert said.stderr.strip().splitlines()[-1].startswith("hasty: cannot join a Ray cluster")
+
+
+def test_serve_deploy_takes_the_production_file(environment, cluster, tmp_path):
+    config = yaml.safe_load((ROOT / "deployments" / "production.yaml").read_text())
+    config["http_options"] |= {"host": "127.0.0.1", "port": int(environment["HASTY_HTTP_PORT"])}
+    config["applications"][0]["args"] |= {
+        # On a real cluster the nodes have it in their environment.
+        "api_mongo_uri": environment["HASTY_API_MONGO_URI"],
+        "sleep_min_s": 0,
+        "sleep_max_s": 0,
+    }
+    file = tmp_path / "production.yaml"
+    file.write_text(yaml.safe_dump(config))
+    subprocess.run(
+        [SERVE, "deploy", str(file), "--address", cluster.dashboard_url],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    a_job_ends(environment["HASTY_HTTP_PORT"])

@@ -1,0 +1,89 @@
+"""What freezes is found and replaced: on real Ray, with real SIGSTOPs."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.cluster.test_faults import all_running, some_objects
+from tests.running import until
+
+#: From the freeze to running again; DESIGN's figure for two cores.
+REPLACED_WITHIN_S = 15.0
+
+
+@pytest.fixture
+def frozen():
+    """Freezes processes, and lets go of those that are still there at the end."""
+    stopped = []
+
+    def freeze(process):
+        process.send_signal(signal.SIGSTOP)
+        stopped.append(process)
+
+    yield freeze
+    for process in stopped:
+        if process.is_running():
+            process.send_signal(signal.SIGCONT)
+
+
+def test_the_jobs_of_a_frozen_worker_run_again_within_15_s(patient, records, frozen):
+    jobs = [patient.submit(object_id) for object_id in some_objects(20)]
+    until(all_running(records, jobs), "the jobs to run")
+    ledger, workers = records.hasty_worker.ledger, records.hasty_worker.workers
+    chosen = ledger.find_one({"_id": jobs[0]})["open"]["worker"]
+    its = ledger.distinct("_id", {"_id": {"$in": jobs}, "open.worker": chosen})
+    pid = workers.find_one({"_id": chosen})["pid"]
+    (worker,) = (process for process in patient.actors("ray::WorkerHost") if process.pid == pid)
+    frozen(worker)
+    at = time.monotonic()
+    again = {"_id": {"$in": its}, "$or": [{"open.n": 2}, {"final.attempt": 2}]}
+    until(lambda: ledger.count_documents(again) == len(its), "its jobs to run again", 60)
+    assert time.monotonic() - at < REPLACED_WITHIN_S
+    assert {patient.wait_for_end(job)["status"] for job in jobs} == {"finished"}
+    for page in ledger.find({"_id": {"$in": jobs}}):
+        causes = ["frozen", None] if page["_id"] in its else [None]
+        assert [attempt.get("cause") for attempt in page["attempts"]] == causes
+        assert page["charges"] == 0
+
+
+def test_a_frozen_dispatcher_is_replaced_and_starts_nothing_twice(patient, records, frozen):
+    jobs = [patient.submit(object_id) for object_id in some_objects(5)]
+    until(all_running(records, jobs), "the jobs to run")
+    frozen(patient.actor("ray::DispatcherHost"))
+    at = time.monotonic()
+    job = patient.submit(some_objects(1)[0])
+    started = {"_id": job, "$or": [{"open": {"$ne": None}}, {"final": {"$ne": None}}]}
+    until(lambda: records.hasty_worker.ledger.find_one(started), "a job to start", 60)
+    assert time.monotonic() - at < REPLACED_WITHIN_S
+    assert {patient.wait_for_end(job)["status"] for job in jobs} == {"finished"}
+    for page in records.hasty_worker.ledger.find({"_id": {"$in": jobs}}):
+        assert len(page["attempts"]) == 1
+
+
+def test_a_frozen_registry_is_replaced(patient, frozen):
+    frozen(patient.actor("ray::RegistryHost"))
+    at = time.monotonic()
+    (object_id,) = some_objects(1)
+    until(lambda: patient.post(object_id)[0] in {201, 400}, "a job to be admitted", 60)
+    assert time.monotonic() - at < REPLACED_WITHIN_S
+
+
+def test_a_machine_at_its_limit_kills_nobody(patient, records):
+    """Slow is not frozen: eight processes that want the two processors are no reason to kill."""
+    before = patient.actors("ray::")
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(8)]
+    try:
+        until_over = time.monotonic() + 10
+        while time.monotonic() < until_over:
+            jobs = [patient.submit(object_id) for object_id in some_objects(10)]
+        assert {patient.wait_for_end(job)["status"] for job in jobs} == {"finished"}
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    assert patient.actors("ray::") == before
+    for page in records.hasty_worker.ledger.find({"_id": {"$in": jobs}}):
+        assert len(page["attempts"]) == 1

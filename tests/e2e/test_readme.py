@@ -1,0 +1,77 @@
+"""What the README shows is what happens."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from tests.running import ROOT, Running, short_folder, until
+
+README = (ROOT / "README.md").read_text()
+
+#: A job's id, as the README makes one up.
+JOB_ID = re.compile(r"(?<=/)[0-9a-f-]{36}$")
+
+
+def commands() -> list[list[str]]:
+    """The shell commands of the README, in its order."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+
+
+RUN, TEST, POST, GET, UP, POST_V1, GET_V1 = commands()
+
+
+def test_its_commands_do_what_it_says(hasty):
+    """`make run` started this very instance; `make test` runs this very test."""
+    assert (RUN, TEST) == (["make", "run"], ["make", "test"])
+    answer = curl(POST, hasty.port)
+    assert list(answer["message"]) == ["job_id"]
+    assert curl(naming(GET, answer["message"]["job_id"]), hasty.port)["message"]["status"] == "processing"
+    assert curl(POST, hasty.port)["message"] in README
+
+
+@pytest.fixture
+def shop():
+    """A folder with the README's handler in it, and a hasty that was started there as it says."""
+    folder = short_folder()
+    (python,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (folder / "shop.py").write_text(python)
+    running = Running(folder / "data", directory=folder)
+    assert UP[:2] == ["hasty", "up"]
+    yield running.up(*UP[2:])
+    running.end()
+    shutil.rmtree(folder)
+
+
+def test_its_handler_gets_typed_jobs_over_http(shop):
+    assert any(line.startswith("handler invoice: timeout 30 s") for line in shop.output)
+    job = curl(POST_V1, shop.port)
+    shown = until(lambda: ended(curl(naming(GET_V1, job["id"]), shop.port)), "the job to end")
+    assert (shown["status"], shown["attempt"], shown["error"]) == ("finished", 1, None)
+    assert f"`{json.dumps(shown['result'])}`" in README
+    body = {"object_id": "order-2", "handler": "invoice", "payload": {"items": "tea"}}
+    status, problem, _ = shop.ask("POST", "/v1/jobs", json.dumps(body).encode())
+    assert (status, problem["code"]) == (422, "invalid_request")
+    assert [error["field"] for error in problem["errors"]] == ["payload.items"]
+    assert curl(POST_V1, shop.port)["job_id"] == job["id"]
+
+
+def ended(job: dict) -> dict | None:
+    return job if job["ended_at"] else None
+
+
+def naming(command: list[str], job_id: str) -> list[str]:
+    """The command with a real id in place of the one that is made up."""
+    assert JOB_ID.search(command[-1])
+    return [*command[:-1], JOB_ID.sub(job_id, command[-1])]
+
+
+def curl(command: list[str], port: int):
+    local = [word.replace("localhost:8000", f"localhost:{port}") for word in command]
+    assert local[0] == "curl"
+    result = subprocess.run([*local, "--silent"], capture_output=True, check=True)
+    return json.loads(result.stdout)

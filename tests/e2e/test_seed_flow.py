@@ -1,0 +1,129 @@
+"""The seed system's own flow, through `hasty up` with the defaults, as a user runs it."""
+
+import concurrent.futures
+import itertools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+from pymongo import MongoClient
+
+from hasty.local.folder import DataFolder
+from tests.running import Running, leftovers, until
+
+WAIT = "you need to wait 5 minutes before rerunning the same job"
+
+
+def test_a_job_is_admitted_once_runs_and_is_read_back(hasty):
+    asked_at = int(time.time())
+    status, body, _ = hasty.post("video-2")
+    assert status == 201
+    assert list(body) == ["message"]
+    assert list(body["message"]) == ["job_id"]
+    job_id = body["message"]["job_id"]
+
+    status, body, headers = hasty.post("video-2")
+    assert (status, body) == (400, {"message": WAIT})
+    assert 290 <= int(headers["Retry-After"]) <= 300
+
+    job = hasty.job(job_id)
+    assert asked_at <= job.pop("timestamp") <= asked_at + 5
+    assert job == {
+        "id": job_id,
+        "job_id": job_id,
+        "object_id": "video-2",
+        "status": "processing",
+        "sleep_time_used": 0,
+    }
+
+    job = hasty.wait_for_end(job_id, within_s=47)
+    assert job["status"] == "finished"
+    assert 15 <= job["sleep_time_used"] <= 45
+    assert hasty.post("video-2")[:2] == (400, {"message": WAIT})
+
+
+def test_an_unknown_job_is_told_apart(hasty):
+    assert hasty.ask("GET", "/nobody")[:2] == (400, {"message": "no job with id: nobody"})
+
+
+def test_of_64_posts_at_once_for_one_object_one_is_accepted_each_time(hasty):
+    with concurrent.futures.ThreadPoolExecutor(64) as clients:
+        for round_ in range(10):
+            answers = clients.map(hasty.post, [f"hot-{round_}"] * 64)
+            assert sorted(answer[0] for answer in answers) == [201] + [400] * 63
+
+
+def test_a_body_over_the_limit_is_refused(hasty):
+    status, body, _ = hasty.ask("POST", "/", b'{"object_id": "' + b"x" * (1 << 20) + b'"}')
+    assert status == 413
+    assert body["message"]
+
+
+def test_the_health_pages_answer(hasty):
+    assert hasty.ask("GET", "/healthz")[:2] == (200, {"message": "ok"})
+    assert hasty.ask("GET", "/readyz")[:2] == (200, {"message": "ready"})
+
+
+def test_after_a_kill_of_everything_each_acknowledged_job_is_there_and_ends():
+    running = Running(sleep_min_s=2, sleep_max_s=2)
+    try:
+        running.up()
+        jobs = [running.submit(f"object-{n}") for n in range(100)]
+        running.kill_everything()
+        running.up()
+        assert {running.wait_for_end(job)["status"] for job in jobs} == {"finished"}
+        check_stop_drains_and_leaves_nothing(running)
+    finally:
+        running.end()
+        shutil.rmtree(running.data_dir)
+
+
+def check_stop_drains_and_leaves_nothing(running: Running) -> None:
+    """SIGTERM: no new jobs, running ones end, then nothing is left; and what ended stays."""
+    instance = DataFolder(running.data_dir).instance()
+    job_id = running.submit("the-last")
+    running.signal(signal.SIGTERM)
+    refused = until(lambda: refusal(running), "new jobs to be refused")
+    assert refused[0] == 503
+    assert int(refused[2]["Retry-After"]) >= 1
+    ended = running.wait_for_end(job_id)
+    assert running.finish() == 0
+    assert leftovers(instance, running.port) == []
+    assert ended["status"] == "finished"
+    assert any(line.startswith("waiting for") for line in running.output)
+
+
+def refusal(running: Running):
+    answer = running.post(f"late-{time.monotonic()}")
+    return answer if answer[0] != 201 else None
+
+
+def test_5000_sleeping_jobs_run_at_the_same_time_and_end_in_time(hasty):
+    """On the default pool, with the default sleep of 15 to 45 s."""
+    command = [sys.executable, "-m", "hasty.bench.load", str(hasty.port), "64", "30", "5000"]
+    load = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    assert load["statuses"] == {"201": 5000}
+    socket = str(hasty.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
+    with MongoClient(f"mongodb://{socket}/?directConnection=true") as client:
+        jobs = client.hasty_api.jobs
+        bench = {"object_id": {"$regex": "^bench-"}}
+        until(lambda: not jobs.count_documents({**bench, "live": True}), "the last job to end", 90)
+        ended = list(jobs.find(bench))
+    assert Counter(job["status"] for job in ended) == {"finished": 5000}
+    assert {job["attempt"] for job in ended} == {1}
+    most = at_once(ended)
+    assert most >= 4000, "those that are posted first may end before the last is posted"
+    late = max((job["ended_at"] - job["started_at"]).total_seconds() for job in ended)
+    assert late < 46
+    waited = max((job["started_at"] - job["accepted_at"]).total_seconds() for job in ended)
+    assert waited < 5
+
+
+def at_once(jobs: list[dict]) -> int:
+    """How many ran at the same time at most."""
+    steps = [(job["started_at"], 1) for job in jobs] + [(job["ended_at"], -1) for job in jobs]
+    return max(itertools.accumulate(step for _, step in sorted(steps)))

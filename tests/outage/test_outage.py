@@ -1,0 +1,178 @@
+"""MongoDB away under load, frozen or dead: clients are told to come back, and nothing is lost."""
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from hasty.errors import Overloaded, TryAgainLater
+from tests.outage.servers import Member, replica_set
+from tests.outage.system import System, running
+from tests.outage.watcher import Watcher, eventually
+
+_logger = logging.getLogger(__name__)
+
+#: Tried with a minute as well: HASTY_OUTAGE_S=60.
+OUTAGE_S = float(os.environ.get("HASTY_OUTAGE_S", "6"))
+
+#: A client has its answer within the Gateway's bound of 10 s, and a little for two busy cores.
+ANSWERED_WITHIN_S = 13.0
+
+
+@pytest.fixture(scope="module")
+def server():
+    with replica_set(1) as servers:
+        yield servers.primary
+
+
+class Answer(NamedTuple):
+    at: float
+    took_s: float
+    status: int
+    retry_after: str | None
+
+
+class Clients:
+    """Ask for a new object's job twenty times a second, over HTTP."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self.answers: list[Answer] = []
+
+    @asynccontextmanager
+    async def asking(self):
+        async with self._system.http() as client:
+            posts: set[asyncio.Task[None]] = set()
+            driver = asyncio.ensure_future(self._ask_all(client, posts))
+            yield self
+            driver.cancel()
+            await asyncio.wait([driver, *posts])
+
+    async def _ask_all(self, client, posts) -> None:
+        while True:
+            task = asyncio.ensure_future(self._ask(client))
+            posts.add(task)
+            task.add_done_callback(posts.discard)
+            await asyncio.sleep(0.05)
+
+    async def _ask(self, client) -> None:
+        began = time.monotonic()
+        answer = await client.post("/", json={"object_id": uuid.uuid4().hex})
+        now = time.monotonic()
+        self.answers.append(Answer(now, now - began, answer.status_code, answer.headers.get("Retry-After")))
+        if answer.status_code == 201:
+            self._system.accepted[answer.json()["message"]["job_id"]] = now
+
+    async def accepted(self, more: int) -> None:
+        """Wait until so many more jobs were accepted."""
+        wanted = len(self._system.accepted) + more
+
+        async def enough() -> bool:
+            return len(self._system.accepted) >= wanted
+
+        await eventually(enough, f"{more} more to be accepted")
+
+
+class Frozen:
+    """It is there and does not answer: SIGSTOP."""
+
+    def __init__(self, server: Member) -> None:
+        self._server = server
+
+    def begin(self) -> None:
+        self._server.freeze()
+
+    def end(self) -> None:
+        self._server.thaw()
+
+
+class Killed:
+    """It is gone: SIGKILL, and another start on the same data."""
+
+    def __init__(self, server: Member) -> None:
+        self._server = server
+
+    def begin(self) -> None:
+        self._server.kill()
+
+    def end(self) -> None:
+        self._server.start()
+
+
+@pytest.mark.parametrize("outage", [Frozen, Killed])
+async def test_an_outage_delays_jobs_and_loses_none(server, outage):
+    trouble = outage(server)
+    async with running(server.uri, longest_s=2.0) as system:
+        async with Watcher(system).watching() as watcher:
+            async with Clients(system).asking() as clients:
+                await clients.accepted(40)
+                began, ended_before = time.monotonic(), system.ended
+                trouble.begin()
+                await asyncio.sleep(OUTAGE_S)  # its length is the example
+                ran_on = system.ended - ended_before
+                trouble.end()
+                back = time.monotonic()
+                await clients.accepted(1)
+                accepted_after_s = time.monotonic() - back
+            await system.settle_down()
+            settled_after_s = time.monotonic() - back
+            await eventually(lambda: watcher.saw_the_end_of(system.accepted), "clients to see every end")
+        jobs = await system.check()
+    during = [answer for answer in clients.answers if began < answer.at < back]
+    longest_s = max(answer.took_s for answer in clients.answers)
+    _logger.info(
+        "%s for %g s: %d jobs, %d handlers ended meanwhile; %d told to come back, the longest wait %.1f s; "
+        "accepted again after %.1f s, all ended after %.1f s",
+        *(outage.__name__, OUTAGE_S, len(jobs), ran_on, len(during), longest_s),
+        *(accepted_after_s, settled_after_s),
+    )
+    # What ran went on; its outcomes were written when there was somebody to write them to.
+    assert ran_on > 5
+    assert during
+    assert longest_s < ANSWERED_WITHIN_S
+    for answer in clients.answers:
+        assert answer.status == 201 or (answer.status == 503 and int(answer.retry_after) > 0), answer
+
+
+async def test_what_piles_up_is_refused_and_takes_no_memory(server):
+    async with running(server.uri) as system, system.http() as client:
+        before = psutil.Process().memory_info().rss
+        server.freeze()
+        try:
+            asked = await ask(system, 50_000)
+            # One batch is on its way: so much more fits.
+            asked += await ask(system, 500)
+            began = time.monotonic()
+            answer = await client.post("/", json={"object_id": "one more"})
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert answer.json() == {"message": "20000 items are waiting already"}
+            assert time.monotonic() - began < 1
+            assert [type(task.exception()) for task in asked if task.done()] == [Overloaded] * 30_000
+            grown = psutil.Process().memory_info().rss - before
+            told = await asyncio.gather(*asked, return_exceptions=True)
+            assert time.monotonic() - began < ANSWERED_WITHIN_S + 5
+            assert all(isinstance(error, TryAgainLater) for error in told)
+        finally:
+            server.thaw()
+        _logger.info("50,500 requests while it was frozen: %d MB", grown >> 20)
+        assert grown < 400 << 20
+        await eventually(lambda: accepts(client), "a job to be accepted again")
+        await system.settle_down()
+
+
+async def ask(system: System, times: int) -> list[asyncio.Task]:
+    tasks = [asyncio.ensure_future(system.gateway.submit(uuid.uuid4().hex)) for _ in range(times)]
+    # Until each has found its place, and a batch has left.
+    for _ in range(4):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def accepts(client) -> bool:
+    return (await client.post("/", json={"object_id": "at last"})).status_code == 201
