@@ -48,7 +48,7 @@ class Performance:
         """
         await self._play.begun()
         self._started_at, self._started_s = self._clock.now(), self._clock.monotonic()
-        await asyncio.wait((self._task,), timeout=self._work.timeout_s)
+        await self._wait_for_the_end()
         if not self._task.done():
             seconds = f"{self._work.timeout_s:g}"
             return self._end(Status.CANCELLED, error=_error("Timeout", f"ran longer than {seconds} s"))
@@ -58,6 +58,12 @@ class Performance:
         if isinstance(result, Raised):
             return self._end(Status.FAILED, error=_error(*result))
         return self._judge(result)
+
+    async def _wait_for_the_end(self) -> None:
+        """Return when the handler has ended or its whole timeout has passed: a loop's timer may be early."""
+        until_s = self._started_s + self._work.timeout_s
+        while not self._task.done() and (left_s := until_s - self._clock.monotonic()) > 0:
+            await asyncio.wait((self._task,), timeout=left_s)
 
     async def stop(self, grace_s: float) -> bool:
         """Stop the handler if it still runs; return whether it is gone within the grace.

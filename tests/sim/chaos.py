@@ -22,7 +22,7 @@ TIMEOUT_S = 6.0
 
 DAY_S = 86_400.0
 
-#: Every so many requests are for a job whose code takes its process down, each time.
+#: Of so many requests one is deadly, unless the test says otherwise.
 DEADLY = 19
 
 #: Once nothing goes wrong any more, everything has ended within this.
@@ -67,6 +67,8 @@ class World(System):
         #: What goes wrong in any case.
         self._given_weather = weather
         self._fated = True
+        #: Every so many requests are for a job whose code takes its process down, each time.
+        self.deadly_every = DEADLY
         self.start_all()
 
     def start(self, name: str, **options: Any) -> Place:
@@ -114,8 +116,9 @@ class World(System):
         """Ask for a job as a client does; return its id if it was accepted."""
         number = next(self._numbers)
         self.observer.asking(number, object_id)
+        deadly = self.deadly_every > 0 and number % self.deadly_every == 0
         try:
-            asked = self.submit(object_id, payload={"request": number, "deadly": number % DEADLY == 0})
+            asked = self.submit(object_id, payload={"request": number, "deadly": deadly})
             answer: Any = await asyncio.wait_for(asked, PATIENCE_S)
         except Exception as error:  # noqa: BLE001  the observer is told
             answer = error

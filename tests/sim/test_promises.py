@@ -61,6 +61,7 @@ def test_a_seed_replays_its_schedule_in_another_process():
 def test_without_faults_each_job_is_started_once_and_nothing_waits():
     async def scenario() -> World:
         world = World(seed=1)
+        world.deadly_every = 0
         await world.ready()
         answers = await asyncio.gather(*(world.post(f"object-{n}") for n in range(50)))
         assert None not in answers

@@ -18,9 +18,9 @@ from tests.unit.system import running
 WORK = a_work(timeout_s=46.0, payload={"a": 1})
 
 
-def perform(function, work=WORK, attempt=2):
+def perform(function, work=WORK, attempt=2, clock_type=VirtualClock):
     handler = Handler(name="h", function=function, timeout_s=1.0, rerun_window_s=1.0)
-    clock = VirtualClock(asyncio.get_running_loop())
+    clock = clock_type(asyncio.get_running_loop())
     stage = InLoop(FlightRecorder(bytearray(SIZE)))
     play = stage.play(handler, JobContext.of(work, attempt), work.payload, "claim-1")
     return Performance(play, work, attempt, clock=clock, worker="worker-1")
@@ -73,6 +73,25 @@ async def test_a_handler_is_told_about_its_job():
 async def test_any_json_is_a_result(result):
     outcome = await perform(returning(result)).outcome()
     assert (outcome.status, outcome.result, outcome.error) == (Status.FINISHED, result, None)
+
+
+class Slower(VirtualClock):
+    """As time looks to a loop whose timers are early: uvloop's count whole milliseconds."""
+
+    def monotonic(self):
+        return super().monotonic() * 0.9999
+
+
+@virtually
+async def test_no_attempt_is_cancelled_before_its_timeout_also_where_timers_are_early():
+    async def for_ever(_context, _payload):
+        await asyncio.Event().wait()
+
+    performance = perform(for_ever, clock_type=Slower)
+    outcome = await performance.outcome()
+    assert outcome.status == Status.CANCELLED
+    assert outcome.ended_at - outcome.started_at == timedelta(seconds=46)
+    assert await performance.stop(1.0)
 
 
 @virtually
