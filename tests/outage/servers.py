@@ -115,6 +115,11 @@ class ReplicaSet:
     def __init__(self, folder: Path, size: int) -> None:
         self.members = [Member(folder / str(number)) for number in range(size)]
         self.uri = f"mongodb://{','.join(m.address for m in self.members)}/?replicaSet={SET}"
+
+    def initiate(self) -> None:
+        """Make them a set. The first asks the others, so all must listen by then."""
+        for member in self.members:
+            member.client.admin.command("ping")
         config = {
             "_id": SET,
             "members": [{"_id": n, "host": m.address} for n, m in enumerate(self.members)],
@@ -143,6 +148,7 @@ def replica_set(size: int) -> Iterator[ReplicaSet]:
     with memory_folder() as folder:
         servers = ReplicaSet(folder, size)
         try:
+            servers.initiate()
             yield servers
         finally:
             servers.stop()

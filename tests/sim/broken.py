@@ -23,8 +23,8 @@ from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing import Parts
 from tests.sim.chaos import QuickPruner
 
-#: The promise that breaks, the parts, and the weather in which that shows.
-VARIANTS: dict[str, tuple[str, Parts, dict[str, float]]] = {}
+#: The promise that breaks, the parts, and the faults and the weather in which that shows soonest.
+VARIANTS: dict[str, tuple[str, Parts, dict[str, Any]]] = {}
 
 
 def attempting(attempts: type[Attempts]) -> type[Worker]:
@@ -38,8 +38,11 @@ def attempting(attempts: type[Attempts]) -> type[Worker]:
     return Broken
 
 
-def breaks(promise: str, *, repeated: float | None = None, **others: Any):
-    """Enter a class, and what it needs beside it, as a variant that breaks this promise."""
+def breaks(promise: str, *, under: dict[str, Any] | None = None, **others: Any):
+    """Enter a class, and what it needs beside it, as a variant that breaks this promise.
+
+    Where the usual schedules notice it in fewer than one of ten, say under what it shows more often.
+    """
 
     def enter(part: type) -> type:
         kinds = {
@@ -52,9 +55,8 @@ def breaks(promise: str, *, repeated: float | None = None, **others: Any):
         }
         entered = attempting(part) if issubclass(part, Attempts) else part
         kind = next(kind for kind, base in kinds.items() if issubclass(entered, base))
-        weather = {} if repeated is None else {"repeated": repeated}
         parts = Parts(**({"dispatcher": QuickPruner, kind: entered} | others))
-        VARIANTS[part.__name__] = promise, parts, weather
+        VARIANTS[part.__name__] = promise, parts, under or {}
         return part
 
     return enter
@@ -83,7 +85,7 @@ class AcknowledgesWhatItMayForget(MemoryJobStore):
         return inserted
 
 
-@breaks("P1")
+@breaks("P1", under={"request_lost": 0.05, "reply_lost": 0.2})
 class AsksAgainUnderANewId(Gateway):
     async def _ask(self, request):
         try:
@@ -96,7 +98,7 @@ class AsksAgainUnderANewId(Gateway):
 # P2 ------------------------------------------------------------------------------------------
 
 
-@breaks("P2")
+@breaks("P2", under={"store_late": 0.3, "repeated": 0.6})
 class MarksWhatHasEnded(MemoryJobStore):
     async def mark(self, marks, epoch):
         for mark in marks:
@@ -134,7 +136,7 @@ class PrunesWhatIsKept(QuickPruner):
 # P3 ------------------------------------------------------------------------------------------
 
 
-@breaks("P3")
+@breaks("P3", under={"faults": ["twin"]})
 class HasNoUniqueIndex(MemoryJobStore):
     def _insert(self, job):
         if job.job_id in self.jobs:
@@ -185,7 +187,7 @@ class _Done:
 # P5 ------------------------------------------------------------------------------------------
 
 
-@breaks("P5")
+@breaks("P5", under={"faults": ["zombie"], "repeated": 0.6})
 class RecordsForAnyClaim(MemoryLedger):
     def _record(self, record):
         page = self.pages.get(record.job_id)
@@ -195,7 +197,7 @@ class RecordsForAnyClaim(MemoryLedger):
         return record.outcome
 
 
-@breaks("P5", repeated=0.6)
+@breaks("P5", under={"repeated": 0.6})
 class ClaimsUnderAnyToken(MemoryLedger):
     def _claim(self, claim):
         page = self.pages.get(claim.job_id)
@@ -205,7 +207,7 @@ class ClaimsUnderAnyToken(MemoryLedger):
         return self._open(claim, lost, page.open.n + 1)
 
 
-@breaks("P5", repeated=0.6)
+@breaks("P5", under={"repeated": 0.6})
 class ClaimsUnderAnyBoot(MemoryLedger):
     def _claim(self, claim):
         page = self.pages.get(claim.job_id)
@@ -265,7 +267,7 @@ class KeepsTheSlot(QuickPruner):
 # P7 and P10 ----------------------------------------------------------------------------------
 
 
-@breaks("P7 P10")
+@breaks("P7 P10", under={"faults": ["redeploy"]})
 class ForgetsToAskWhatRuns(QuickPruner):
     def _apply(self, event):
         if isinstance(event, Attended):
@@ -278,7 +280,7 @@ class ObeysAnybody(Worker):
         self._epoch = epoch
 
 
-@breaks("P7 P10", worker=ObeysAnybody)
+@breaks("P7 P10", under={"faults": ["twin"]}, worker=ObeysAnybody)
 class NeverStandsDown(MemoryJobStore):
     """Epochs are counted and mean nothing."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hasty.actors.dispatcher import Dispatcher
@@ -21,6 +21,9 @@ WINDOW_S = 20.0
 TIMEOUT_S = 6.0
 
 DAY_S = 86_400.0
+
+#: What may befall, by the names of the methods; what is named twice does so twice as often.
+FAULTS = ("crash", "crash", "freeze", "zombie", "twin", "outage", "storm", "redeploy")
 
 #: Of so many requests one is deadly, unless the test says otherwise.
 DEADLY = 19
@@ -48,7 +51,9 @@ class QuickPruner(Dispatcher):
 class World(System):
     """A system under observation, and the hand of fate."""
 
-    def __init__(self, seed: int, parts: Parts | None = None, **weather: float) -> None:
+    def __init__(
+        self, seed: int, parts: Parts | None = None, faults: Sequence[str] = FAULTS, **weather: float
+    ) -> None:
         self.observer: Observer
         super().__init__(
             Handlers(Handler(name=SLEEP, function=self.work, timeout_s=TIMEOUT_S, rerun_window_s=WINDOW_S)),
@@ -69,6 +74,7 @@ class World(System):
         self._fated = True
         #: Every so many requests are for a job whose code takes its process down, each time.
         self.deadly_every = DEADLY
+        self.faults = faults
         self.start_all()
 
     def start(self, name: str, **options: Any) -> Place:
@@ -258,20 +264,11 @@ class World(System):
 
     async def fate(self) -> None:
         """Up to eight faults, one after the other or at once."""
-        kinds = (
-            self.crash,
-            self.crash,
-            self.freeze,
-            self.zombie,
-            self.twin,
-            self.outage,
-            self.storm,
-            self.redeploy,
-        )
         faults = []
         for _ in range(self.chance.randrange(8)):
             await asyncio.sleep(self.chance.uniform(0, 8))
-            faults.append(asyncio.ensure_future(self.chance.choice(kinds)()))
+            fault = getattr(self, self.chance.choice(self.faults))
+            faults.append(asyncio.ensure_future(fault()))
         if faults:
             await asyncio.wait(faults)
 
@@ -351,11 +348,11 @@ async def schedule(world: World) -> None:
     world.observer.at_the_end()
 
 
-def play(seed: int, parts: Parts | None = None, **weather: float) -> World:
+def play(seed: int, parts: Parts | None = None, faults: Sequence[str] = FAULTS, **weather: float) -> World:
     """Run one schedule; what broke is in the world's observer."""
 
     async def whole() -> World:
-        world = World(seed, parts, **weather)
+        world = World(seed, parts, faults, **weather)
         worlds.append(world)
         await schedule(world)
         return world

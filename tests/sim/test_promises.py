@@ -29,9 +29,9 @@ def test_the_promises_hold_under_faults():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_broken_promise_is_noticed(name):
-    promise, parts, weather = VARIANTS[name]
+    promise, parts, under = VARIANTS[name]
     for seed in range(1, FOUND_WITHIN + 1):
-        broken = play(seed, parts, **weather).observer.broken
+        broken = play(seed, parts, **under).observer.broken
         if any(str(what).startswith(promise) for what in broken):
             return
     pytest.fail(f"{FOUND_WITHIN} schedules did not notice that {name} breaks {promise}")
