@@ -1,18 +1,23 @@
 """The Registry decides whether a job may exist: one duty, the rerun window."""
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 
 from hasty.actors.newest import Newest
+from hasty.actors.refs import DispatcherRef
 from hasty.actors.timekeeping import follow
+from hasty.batching import Batcher
 from hasty.clock import Clock
-from hasty.errors import Draining, StoreUnavailable
-from hasty.job import KEPT_AFTER_WINDOW, Job
+from hasty.errors import Draining, Overloaded, StoreUnavailable, TryAgainLater
+from hasty.job import KEPT_AFTER_WINDOW, Job, Work
 from hasty.messages import (
     Accepted,
     Admit,
     Admitted,
     Answer,
+    Enqueue,
     Health,
     Refused,
     Request,
@@ -32,6 +37,13 @@ _INSERTS = 5
 #: Building on a job that may be forgotten within this needs a promise that it is kept.
 _EXPIRES_SOON = timedelta(minutes=10)
 
+#: The Dispatcher is told of admitted jobs once, and given so long to answer.
+_FORWARD_WITHIN_S = 10.0
+
+#: Admitted jobs that wait to be told of, at most; the Dispatcher finds the others by itself.
+_WAITING = 20_000
+_WAITING_BYTES = 64 * 1024 * 1024
+
 #: A machine whose own clock is further off than this is not fit to stamp logs and ids.
 _CLOCK_TOLERANCE = timedelta(seconds=1)
 
@@ -43,10 +55,17 @@ class Registry:
     two Registries, and a restarted one knows what its predecessor knew.
     """
 
-    def __init__(self, jobs: JobStore, clock: Clock) -> None:
-        """Take the store and the time; nothing is read yet."""
+    def __init__(self, jobs: JobStore, dispatcher: DispatcherRef, clock: Clock) -> None:
+        """Nothing is read yet. The `dispatcher` is told of each job that was admitted."""
         self._jobs = jobs
+        self._dispatcher = dispatcher
         self._clock = clock
+        self._forwards: Batcher[Work, None] = Batcher(
+            self._forward,
+            weigh=lambda work: work.weight,
+            capacity=_WAITING,
+            capacity_bytes=_WAITING_BYTES,
+        )
         self._newest = Newest()
         self._prepared = False
         self._draining = False
@@ -177,6 +196,17 @@ class Registry:
                 answers[job.job_id] = Accepted(job.work())
             elif job.job_id not in answers:
                 again.append(self._give_up(chosen, job.object_id))
+        self._tell([*(job for job in jobs if job.job_id in inserted), *again_met.values()])
+
+    def _tell(self, admitted: Sequence[Job]) -> None:
+        """Let the Dispatcher know, beside the answer. Where it lags behind it finds them by itself."""
+        with contextlib.suppress(Overloaded):
+            self._forwards.post([job.work() for job in admitted if job.live])
+
+    async def _forward(self, works: Sequence[Work]) -> list[None]:
+        with contextlib.suppress(TimeoutError, TryAgainLater):
+            await asyncio.wait_for(self._dispatcher.enqueue(Enqueue(tuple(works))), _FORWARD_WITHIN_S)
+        return [None] * len(works)
 
     async def _write(self, jobs: Sequence[Job]) -> set[str] | None:
         """Insert, and insert again while there is no clear answer; None when none could be had.

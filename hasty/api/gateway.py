@@ -1,7 +1,6 @@
 """The Gateway turns requests into messages and hands answers back. It decides nothing."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -9,7 +8,6 @@ from hasty.actors.refs import DispatcherRef, RegistryRef
 from hasty.batching import Batcher
 from hasty.errors import (
     InvalidRequest,
-    Overloaded,
     PayloadTooLarge,
     StoreUnavailable,
     TryAgainLater,
@@ -18,7 +16,7 @@ from hasty.errors import (
 )
 from hasty.handlers import SLEEP, Handler, Handlers
 from hasty.job import Job, Json, Work, weigh
-from hasty.messages import Accepted, Admit, Answer, Enqueue, Health, Refused, Request
+from hasty.messages import Accepted, Admit, Answer, Health, Refused, Request
 from hasty.store.base import JobStore
 
 #: A Registry that does not answer within this leaves the client with a 503.
@@ -69,12 +67,6 @@ class Gateway:
         self._admissions: Batcher[Request, Answer] = Batcher(
             self._admit,
             weigh=lambda request: weigh(request.payload),
-            capacity=_WAITING,
-            capacity_bytes=_WAITING_BYTES,
-        )
-        self._forwards: Batcher[Work, None] = Batcher(
-            self._forward,
-            weigh=lambda work: work.weight,
             capacity=_WAITING,
             capacity_bytes=_WAITING_BYTES,
         )
@@ -147,20 +139,7 @@ class Gateway:
 
     async def _admit(self, requests: Sequence[Request]) -> Sequence[Answer]:
         async with asyncio.timeout(_ADMIT_WITHIN_S):
-            answers = (await self._registry.admit(Admit(tuple(requests)))).answers
-        works = [answer.work for answer in answers if isinstance(answer, Accepted)]
-        # A Dispatcher that lags behind finds them by itself: they are accepted all the same.
-        with contextlib.suppress(Overloaded):
-            self._forwards.post(works)
-        return answers
-
-    async def _forward(self, works: Sequence[Work]) -> list[None]:
-        """Tell the Dispatcher, once: what it does not hear, it finds."""
-        try:
-            await asyncio.wait_for(self._dispatcher.enqueue(Enqueue(tuple(works))), _ADMIT_WITHIN_S)
-        except (TimeoutError, TryAgainLater):
-            return [None] * len(works)
-        return [None] * len(works)
+            return (await self._registry.admit(Admit(tuple(requests)))).answers
 
     async def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
         jobs = await self._jobs.get(set(job_ids))

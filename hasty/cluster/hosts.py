@@ -66,8 +66,8 @@ class RegistryHost:
         """Start to watch the Dispatcher as soon as the loop turns."""
         _log_to_stderr()
         jobs, clock = MongoJobStore(connect(settings.jobs_uri)), SystemClock()
-        self._registry = Registry(jobs, clock)
         dispatcher = RayRef(functools.partial(start_dispatcher, settings))
+        self._registry = Registry(jobs, dispatcher, clock)
         self._duties = [
             asyncio.ensure_future(keep_time(jobs, clock)),
             asyncio.ensure_future(watch(DISPATCHER, dispatcher, clock)),

@@ -181,7 +181,7 @@ class System:
         match place.name:
             case "registry":
                 self._begin(watch(DISPATCHER, _Peer(self, place, DISPATCHER), clock))
-                return self.parts.registry(self._store(self.jobs, place), clock)
+                return self.parts.registry(self._store(self.jobs, place), self.link(place, DISPATCHER), clock)
             case "dispatcher":
                 return self._dispatcher(place, clock, holder)
             case "gateway":

@@ -6,6 +6,7 @@ from collections import Counter
 
 from hasty.actors.registry import Registry
 from hasty.clock import SystemClock
+from hasty.errors import Unreachable
 from hasty.messages import Accepted, Admit, Refused, Request
 from hasty.store.mongo import MongoJobStore
 from hasty.store.mongo.connection import connect
@@ -15,6 +16,13 @@ CLIENTS = 32
 
 #: What a Gateway sends at once.
 BATCH = 500
+
+
+class NoDispatcher:
+    """Nobody runs what is admitted here."""
+
+    async def enqueue(self, _message):
+        raise Unreachable
 
 
 async def test_two_registries_admit_no_object_twice(mongo_uri, database):
@@ -27,7 +35,9 @@ async def test_two_registries_admit_no_object_twice(mongo_uri, database):
     random.Random(1).shuffle(requests)
     _, name = database
     async with connect(mongo_uri) as one, connect(mongo_uri) as other:
-        registries = [Registry(MongoJobStore(client, name), SystemClock()) for client in (one, other)]
+        registries = [
+            Registry(MongoJobStore(client, name), NoDispatcher(), SystemClock()) for client in (one, other)
+        ]
 
         async def ask(registry, share):
             answers = []

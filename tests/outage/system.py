@@ -65,11 +65,11 @@ class System:
         self.handlers = Handlers(
             Handler(name=SLEEP, function=self._work, timeout_s=timeout_s, rerun_window_s=window_s)
         )
-        self.registry = Registry(self.jobs(), SystemClock())
         self.pool = Pool()
         self.dispatcher = Dispatcher(
             self.jobs(), self.ledger(), self.pool, SystemClock(), holder="one", keep_s=7 * DAY_S
         )
+        self.registry = Registry(self.jobs(), Ref(self.dispatcher), SystemClock())
         for number in range(workers):
             self.pool.members[f"worker-{number}"] = self._worker(f"worker-{number}", slots)
         self.gateway = Gateway(

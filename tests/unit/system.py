@@ -78,6 +78,16 @@ class Failing:
         raise type(self._error)(*self._error.args)
 
 
+class Whoever:
+    """The part that the system has under this name at the moment it is called."""
+
+    def __init__(self, system, name):
+        self._system, self._name = system, name
+
+    def __getattr__(self, method):
+        return getattr(getattr(self._system, self._name), method)
+
+
 class System:
     """Build the parts; `serve` gives life to the Dispatcher. Parts may be replaced before `client`.
 
@@ -99,7 +109,7 @@ class System:
         )
         self.mint = lambda: f"job-{next(numbers)}"
         self.jobs = JobStore(clock)
-        self.registry = Registry(self.jobs, clock)
+        self.registry = Registry(self.jobs, Whoever(self, "dispatcher"), clock)
         self.pool, ledger = Pool(), MemoryLedger(VirtualClock(asyncio.get_running_loop()))
         self.dispatcher = Dispatcher(self.jobs, ledger, self.pool, clock, holder="one", keep_s=7 * DAY_S)
         claims = itertools.count(1)

@@ -600,8 +600,8 @@ async def test_a_dispatcher_that_is_away_costs_a_client_nothing(away, caplog):
 @virtually
 async def test_a_queue_of_forwards_that_is_full_costs_a_client_nothing():
     system = System()
-    gateway = system.gateway()
-    gateway._forwards = Batcher(gateway._forward, capacity=0)
+    gateway, registry = system.gateway(), system.registry
+    registry._forwards = Batcher(registry._forward, capacity=0)
     assert (await gateway.submit("x")).job_id == "job-1"
     assert "job-1" in system.jobs.jobs
 
@@ -716,7 +716,7 @@ def test_with_a_clock_that_is_more_than_a_second_off_the_gateway_is_not_ready(of
     async def scenario():
         system = System()
         await system.serve()
-        system.registry = Registry(system.jobs, Off(asyncio.get_running_loop()))
+        system.registry = Registry(system.jobs, system.dispatcher, Off(asyncio.get_running_loop()))
         async with system.client() as client:
             response = await client.get("/readyz")
         told = f"registry: this machine's clock is {problem} off MongoDB's: set it"

@@ -7,9 +7,7 @@ import pytest
 
 from hasty.api.app import build_app
 from hasty.api.seed import span
-from hasty.batching import Batcher
 from hasty.errors import Unreachable
-from hasty.job import Work
 from tests.unit.examples import virtually
 from tests.unit.system import Failing, Silent, System, running
 from tests.unit.test_api import answer, shown
@@ -21,14 +19,6 @@ async def test_a_declared_length_of_five_thousand_digits_is_too_large():
         headers = {"content-length": "9" * 5_000}
         response = await client.post("/", content=b'{"object_id": "x"}', headers=headers)
         assert response.status_code == 413
-
-
-@virtually
-async def test_a_queue_of_forwards_that_is_full_costs_a_client_nothing():
-    system = System()
-    gateway = system.gateway()
-    gateway._forwards = Batcher(gateway._forward, capacity=0)
-    assert isinstance(await gateway.submit("x"), Work)
 
 
 @virtually

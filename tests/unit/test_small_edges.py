@@ -17,6 +17,7 @@ from hasty.settings import Settings
 from hasty.store.memory import MemoryJobStore
 from hasty.testing import VirtualClock, run_virtually
 from tests.unit.examples import NOW, a_request, virtually
+from tests.unit.system import Silent
 
 
 def test_a_scenario_may_leave_nothing_behind():
@@ -70,7 +71,7 @@ async def test_a_clock_that_is_behind_is_not_called_ahead():
         def follow(self, reference):
             return timedelta(seconds=3)  # MongoDB's time minus this machine's
 
-    registry = Registry(MemoryJobStore(VirtualClock(loop)), Behind(loop))
+    registry = Registry(MemoryJobStore(VirtualClock(loop)), Silent(), Behind(loop))
     assert "-3.0 s off" in (await registry.health()).problem
 
 
