@@ -96,6 +96,13 @@ class RecorderUnusable(NamedTuple):
     why: str
 
 
+class ChannelUnusable(NamedTuple):
+    """An actor cannot be called by its socket: whoever calls it takes the way through Ray."""
+
+    path: str
+    why: str
+
+
 class ChildLost(NamedTuple):
     """A child process ended and nobody had killed it, or it could not be made ready."""
 
@@ -122,6 +129,7 @@ Event = (
     | HandlerGoesOn
     | ProcessLost
     | RecorderUnusable
+    | ChannelUnusable
     | ChildLost
     | Waited
 )

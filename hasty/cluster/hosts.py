@@ -6,10 +6,8 @@ connects: Ray does not restart an actor whose constructor raised.
 
 import asyncio
 import functools
-import hashlib
 import logging
 import os
-import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +23,10 @@ from hasty.actors.watchdog import watch
 from hasty.actors.worker import Worker
 from hasty.children import Children
 from hasty.clock import SystemClock
+from hasty.cluster.channel import Channel, Listener
 from hasty.cluster.loading import load_or_leave
 from hasty.cluster.names import DISPATCHER, NAMESPACE, REGISTRY, worker_names
+from hasty.cluster.private import machine_folder
 from hasty.cluster.processes import kill, this_process
 from hasty.cluster.refs import RayRef
 from hasty.cluster.wire import pack, unpack
@@ -66,9 +66,11 @@ class RegistryHost:
         """Start to watch the Dispatcher as soon as the loop turns."""
         _log_to_stderr()
         jobs, clock = MongoJobStore(connect(settings.jobs_uri)), SystemClock()
-        dispatcher = RayRef(functools.partial(start_dispatcher, settings))
+        dispatcher = dispatcher_ref(settings)
         self._registry = Registry(jobs, dispatcher, clock)
+        self._listener = Listener(_socket(settings, REGISTRY), {"admit": self.admit})
         self._duties = [
+            asyncio.ensure_future(self._listener.open()),
             asyncio.ensure_future(keep_time(jobs, clock)),
             asyncio.ensure_future(watch(DISPATCHER, dispatcher, clock)),
         ]
@@ -109,11 +111,14 @@ class DispatcherHost:
             holder=holder,
             keep_s=settings.retention_days * _DAY_S,
         )
-        registry = RayRef(functools.partial(start_registry, settings))
+        self._listener = Listener(
+            _socket(settings, DISPATCHER), {"enqueue": self.enqueue, "report": self.report}
+        )
         self._duties = [
+            asyncio.ensure_future(self._listener.open()),
             asyncio.ensure_future(keep_time(jobs, clock)),
             asyncio.ensure_future(self._dispatcher.serve()),
-            asyncio.ensure_future(watch(REGISTRY, registry, clock)),
+            asyncio.ensure_future(watch(REGISTRY, registry_ref(settings), clock)),
         ]
 
     async def enqueue(self, message: bytes) -> None:
@@ -149,15 +154,19 @@ class WorkerHost:
         _log_to_stderr()
         self._name = name
         ledger, clock = MongoLedger(connect(settings.ledger_uri)), SystemClock()
-        self._time = asyncio.ensure_future(keep_time(ledger, clock))
+        self._listener = Listener(_socket(settings, name), {"run": self.run})
+        self._duties = [
+            asyncio.ensure_future(self._listener.open()),
+            asyncio.ensure_future(keep_time(ledger, clock)),
+        ]
         prepare = functools.partial(in_child, settings.without_secrets())
         self._worker = Worker(
             name,
             process=this_process(),
-            recorder=open_recorder(_recorder_path(name, settings)),
+            recorder=open_recorder(machine_folder(settings) / f"{name}.flight"),
             child=InChild(Children(settings.sync_slots or os.cpu_count() or 1, prepare)),
             ledger=ledger,
-            dispatcher=RayRef(functools.partial(find, DISPATCHER)),
+            dispatcher=RayRef(functools.partial(find, DISPATCHER), _channel(settings, DISPATCHER)),
             handlers=load_or_leave(name, settings),
             clock=clock,
             slots=settings.slots,
@@ -184,7 +193,7 @@ class RayPool:
         """Look after as many workers as the settings say."""
         self._settings = settings
         self._refs = {
-            name: RayRef(functools.partial(start_worker, name, settings))
+            name: RayRef(functools.partial(start_worker, name, settings), _channel(settings, name))
             for name in worker_names(settings.workers)
         }
 
@@ -209,11 +218,22 @@ class RayPool:
         await self._refs[name].restart()
 
 
-def _recorder_path(name: str, settings: Settings) -> Path:
-    """Return where this worker's flight recorder is, apart from other users' and other hasties'."""
-    whose = f"{settings.instance} {settings.ledger_uri}"
-    digest = hashlib.sha256(whose.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"hasty-{os.getuid()}" / digest / f"{name}.flight"
+def registry_ref(settings: Settings) -> RayRef:
+    """Return the Registry; calling it creates it if it does not exist."""
+    return RayRef(functools.partial(start_registry, settings), _channel(settings, REGISTRY))
+
+
+def dispatcher_ref(settings: Settings) -> RayRef:
+    """Return the Dispatcher; calling it creates it if it does not exist."""
+    return RayRef(functools.partial(start_dispatcher, settings), _channel(settings, DISPATCHER))
+
+
+def _channel(settings: Settings, name: str) -> Channel:
+    return Channel(_socket(settings, name))
+
+
+def _socket(settings: Settings, name: str) -> Path:
+    return machine_folder(settings) / f"{name}.sock"
 
 
 def find(name: str) -> "ActorHandle[Any]":

@@ -1,6 +1,5 @@
 """The Gateway as a Serve deployment, and the application that `serve deploy` takes."""
 
-import functools
 import os
 from typing import Any, cast
 
@@ -10,9 +9,8 @@ from starlette.types import ASGIApp
 
 from hasty.api.app import build_app
 from hasty.api.gateway import Gateway
-from hasty.cluster.hosts import mint_job_id, start_dispatcher, start_registry
+from hasty.cluster.hosts import dispatcher_ref, mint_job_id, registry_ref
 from hasty.cluster.names import GATEWAY
-from hasty.cluster.refs import RayRef
 from hasty.handlers.loading import load
 from hasty.settings import Settings
 from hasty.store.mongo import MongoJobStore
@@ -52,8 +50,8 @@ class GatewayHost:
         """Build the application in the replica, where its loop runs."""
         settings = self._settings
         gateway = Gateway(
-            registry=RayRef(functools.partial(start_registry, settings)),
-            dispatcher=RayRef(functools.partial(start_dispatcher, settings)),
+            registry=registry_ref(settings),
+            dispatcher=dispatcher_ref(settings),
             jobs=MongoJobStore(connect(settings.jobs_uri)),
             handlers=load(settings),
             mint=mint_job_id,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from hasty.cluster.channel import Channel
 from hasty.cluster.processes import kill
 from hasty.cluster.wire import pack, unpack
 from hasty.errors import HastyError, Unreachable
@@ -23,36 +24,40 @@ Resolve = Callable[[], "ActorHandle[Any]"]
 class RayRef:
     """A named actor, wherever and in whichever incarnation it lives.
 
-    A handle may stay bound to a dead incarnation, so it is resolved again after each failure.
-    Implements the refs of `hasty.actors.refs`.
+    What is said for each job goes by the actor's socket, if it listens on this machine. Where it
+    does not, or the connection breaks, it is said (again) through Ray, which waits for an actor that
+    is being restarted, and makes the call again if that one dies over it. A handle may stay bound
+    to a dead incarnation, so it is resolved again after each failure. Implements the refs of
+    `hasty.actors.refs`.
     """
 
-    def __init__(self, resolve: Resolve) -> None:
-        """Resolve on first use."""
+    def __init__(self, resolve: Resolve, near: Channel | None = None) -> None:
+        """Resolve on first use; `near` leads to the actor's socket on this machine."""
         self._resolve = resolve
+        self._near = near
         self._handle: ActorHandle[Any] | None = None
 
     async def admit(self, message: Admit) -> Admitted:
         """See `RegistryRef`."""
-        answer: Admitted = await self._call("admit", message)
+        answer: Admitted = await self._say("admit", message)
         return answer
 
     async def enqueue(self, message: Enqueue) -> None:
         """See `DispatcherRef`."""
-        await self._call("enqueue", message)
+        await self._say("enqueue", message)
 
     async def report(self, message: Report) -> None:
         """See `DispatcherRef`."""
-        await self._call("report", message)
+        await self._say("report", message)
 
     async def attend(self, message: Attend) -> Attendance:
         """See `WorkerRef`."""
-        answer: Attendance = await self._call("attend", message)
+        answer: Attendance = await self._call("attend", pack(message))
         return answer
 
     async def run(self, message: Run) -> None:
         """See `WorkerRef`."""
-        await self._call("run", message)
+        await self._say("run", message)
 
     async def health(self) -> Health:
         """See `RegistryRef` and `DispatcherRef`."""
@@ -79,12 +84,19 @@ class RayRef:
         """Ask it to take nothing new."""
         await self._call("drain")
 
-    async def _call(self, method: str, *messages: Any) -> Any:
+    async def _say(self, method: str, message: Any) -> Any:
+        packed = pack(message)
+        answer = await self._near.call(method, packed) if self._near is not None else None
+        if answer is None:
+            return await self._call(method, packed)
+        return unpack(answer) if answer else None
+
+    async def _call(self, method: str, *packed: bytes) -> Any:
         try:
             if self._handle is None:
                 # It asks the GCS: in a thread, so that a GCS that is away stops nothing else.
                 self._handle = await asyncio.to_thread(self._resolve)
-            answer = await getattr(self._handle, method).remote(*map(pack, messages))
+            answer = await getattr(self._handle, method).remote(*packed)
         except RayTaskError as error:
             # Ray's text holds a traceback; what the actor meant to say is its cause.
             if isinstance(error.cause, HastyError):
