@@ -10,8 +10,8 @@ from tests.running import Running
 
 @pytest.fixture(scope="session")
 def patient():
-    """Jobs sleep for 4 s and may take long; windows are short."""
-    running = Running(sleep_min_s=4, sleep_max_s=4, rerun_window_s=300)
+    """Jobs sleep for 3 s and may take long."""
+    running = Running(sleep_min_s=3, sleep_max_s=3)
     running.up()
     yield running
     running.end()

@@ -21,7 +21,7 @@ async def exits() -> None:
     os._exit(1)
 
 
-@hasty.handler(timeout=60)
+@hasty.handler(timeout=60, max_crashes=2)
 async def blocks() -> None:
     await asyncio.sleep(0.3)
     time.sleep(600)  # noqa: ASYNC251  that is the point

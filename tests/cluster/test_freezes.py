@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.test_faults import all_running, some_objects
 from tests.running import until
 
-#: From the freeze to running again; DESIGN's figure for two cores.
+#: From the freeze to running again, on two cores.
 REPLACED_WITHIN_S = 15.0
 
 
