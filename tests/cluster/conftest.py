@@ -9,19 +9,10 @@ from tests.running import Running
 
 
 @pytest.fixture(scope="session")
-def patient():
-    """Jobs sleep for 3 s and may take long."""
-    running = Running(sleep_min_s=3, sleep_max_s=3)
-    running.up()
-    yield running
-    running.end()
-    shutil.rmtree(running.data_dir)
-
-
-@pytest.fixture(scope="session")
-def hurried():
-    """Jobs sleep for 5 s and may take 2 s: every one overruns. And it has handlers that misbehave."""
-    running = Running(
+def instances():
+    """Both, started at the same time."""
+    patient = Running(sleep_min_s=3, sleep_max_s=3)
+    hurried = Running(
         sleep_min_s=5,
         sleep_max_s=5,
         timeout_s=2,
@@ -29,10 +20,27 @@ def hurried():
         handlers="tests.cluster.misbehaving",
         sync_slots=2,
     )
-    running.up()
-    yield running
-    running.end()
-    shutil.rmtree(running.data_dir)
+    both = (patient, hurried)
+    for running in both:
+        running.start()
+    for running in both:
+        running.wait_until_ready()
+    yield both
+    for running in both:
+        running.end()
+        shutil.rmtree(running.data_dir)
+
+
+@pytest.fixture
+def patient(instances):
+    """Jobs sleep for 3 s and may take long."""
+    return instances[0]
+
+
+@pytest.fixture
+def hurried(instances):
+    """Jobs sleep for 5 s and may take 2 s: every one overruns. And it has handlers that misbehave."""
+    return instances[1]
 
 
 @pytest.fixture

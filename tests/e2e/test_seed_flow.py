@@ -48,6 +48,17 @@ def test_a_job_is_admitted_once_and_runs(hasty, flow):
     }
 
 
+@pytest.fixture(scope="session")
+def crowd(hasty):
+    """5,000 jobs for the default pool, with the default sleep of 15 to 45 s: how they were answered."""
+    command = [sys.executable, "-m", "hasty.bench.load", str(hasty.port), "64", "30", "5000"]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)["statuses"]
+
+
+def test_5000_jobs_are_accepted(crowd):
+    assert crowd == {"201": 5000}
+
+
 @pytest.mark.at_the_end
 def test_it_has_finished_in_time_and_says_how_long_it_slept(hasty, flow):
     job_id, end = flow
@@ -111,17 +122,6 @@ def check_stop_drains_and_leaves_nothing(running: Running) -> None:
 def refusal(running: Running):
     answer = running.post(f"late-{time.monotonic()}")
     return answer if answer[0] != 201 else None
-
-
-@pytest.fixture(scope="session")
-def crowd(hasty):
-    """5,000 jobs for the default pool, with the default sleep of 15 to 45 s: how they were answered."""
-    command = [sys.executable, "-m", "hasty.bench.load", str(hasty.port), "64", "30", "5000"]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)["statuses"]
-
-
-def test_5000_jobs_are_accepted(crowd):
-    assert crowd == {"201": 5000}
 
 
 @pytest.mark.at_the_end
