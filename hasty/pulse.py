@@ -12,6 +12,9 @@ PING_WITHIN_S = 2.0
 #: An answer that we waited for so much longer than that says that we are late, not the actor.
 _LATE_S = 0.5
 
+#: A loop's timer may be early: uvloop's count whole milliseconds.
+_EARLY_S = 0.02
+
 #: So many questions in a row without an answer make a freeze: after 7 s at most.
 _MISSES = 3
 
@@ -56,5 +59,5 @@ class Pulse:
         # More than a look can take, it was our own loop that stood still.
         self.silent_s += min(now - self._looked_at, PING_EVERY_S + PING_WITHIN_S)
         self._looked_at = now
-        if PING_WITHIN_S <= waited_s <= PING_WITHIN_S + _LATE_S:
+        if PING_WITHIN_S - _EARLY_S <= waited_s <= PING_WITHIN_S + _LATE_S:
             self._misses += 1

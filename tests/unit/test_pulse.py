@@ -28,6 +28,14 @@ def test_a_question_counts_only_if_there_was_time_to_answer():
     assert not pulse.frozen
 
 
+def test_a_wait_that_ends_a_moment_early_counts():
+    """uvloop's timers count whole milliseconds: a wait of 2 s may take 1.999."""
+    pulse = Pulse(now=0.0)
+    for _ in range(3):
+        pulse.missed(1.0, PING_WITHIN_S - 0.002)
+    assert pulse.frozen
+
+
 def test_a_question_does_not_count_if_we_were_late_ourselves():
     """On a machine at its limit the answer may wait in our own queue."""
     pulse = Pulse(now=0.0)
