@@ -15,6 +15,7 @@ from collections.abc import Coroutine, Generator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from hasty.private import make_private
 from hasty.telemetry import RecorderUnusable, emit
 
 Result = TypeVar("Result")
@@ -75,7 +76,7 @@ def open_recorder(path: Path) -> FlightRecorder:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
         file.truncate(SIZE)

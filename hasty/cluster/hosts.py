@@ -25,8 +25,7 @@ from hasty.children import Children
 from hasty.clock import SystemClock
 from hasty.cluster.channel import Channel, Listener
 from hasty.cluster.loading import load_or_leave
-from hasty.cluster.names import DISPATCHER, NAMESPACE, REGISTRY, worker_names
-from hasty.cluster.private import machine_folder
+from hasty.cluster.names import DISPATCHER, NAMESPACE, REGISTRY, machine_folder, worker_names
 from hasty.cluster.processes import kill, this_process
 from hasty.cluster.refs import RayRef
 from hasty.cluster.wire import pack, unpack

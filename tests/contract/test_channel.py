@@ -1,18 +1,21 @@
 """Calls by a Unix socket: real sockets, and a real process that is killed at the other end."""
 
 import asyncio
+import contextlib
 import os
 import pickle
+import signal
 import struct
 import subprocess
 import sys
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from hasty.cluster.channel import Channel, Listener
-from hasty.cluster.private import check_private, make_private
 from hasty.errors import HastyError, StoreUnavailable, Superseded
+from hasty.private import check_private, make_private
 from tests.running import ROOT
 
 
@@ -117,7 +120,51 @@ async def test_a_successor_takes_over_and_is_found_by_who_calls_next(path):
         # A successor is there while the first still has its old connection: as with a process that thaws.
         async with listening(path, name=other_name) as later:
             assert await later.call("name", b"") == b"second"
-            assert await channel.call("name", b"") == b"first"
+            assert await channel.call("name", b"") == b"second"
+            later.close()
+
+
+async def test_who_waits_for_one_that_was_replaced_is_let_go_when_somebody_finds_its_successor(path):
+    entered, gate = asyncio.Event(), asyncio.Event()
+
+    async def wait(_message):
+        entered.set()
+        await gate.wait()
+
+    async with listening(path, wait=wait) as channel:
+        call = asyncio.ensure_future(channel.call("wait", b""))
+        await entered.wait()
+        async with listening(path, echo=echo):
+            assert await channel.call("echo", b"hello") == b"hello"
+            assert await asyncio.wait_for(call, 5) is None
+        gate.set()
+
+
+def test_on_uvloop_one_that_does_not_read_is_left_for_its_successor(path):
+    """Ray's actors run on it. What was written and not read must not hold the connection open."""
+
+    async def scenario():
+        connected = asyncio.get_running_loop().create_future()
+
+        def freeze(_reader, writer):
+            writer.transport.pause_reading()
+            connected.set_result(writer)
+
+        frozen = await asyncio.start_unix_server(freeze, path)
+        channel = Channel(path)
+        call = asyncio.ensure_future(channel.call("echo", bytes(16 * 1024 * 1024)))
+        await connected
+        async with listening(path, echo=echo):
+            assert await channel.call("echo", b"hello") == b"hello"
+            assert await asyncio.wait_for(call, 5) is None
+            channel.close()
+        connected.result().transport.abort()
+        frozen.close()
+        await frozen.wait_closed()
+
+    path.parent.mkdir(parents=True)
+    make_private(path.parent)
+    uvloop.run(scenario())
 
 
 async def test_a_frame_that_is_too_long_ends_the_connection_and_nothing_else(path):
@@ -131,11 +178,15 @@ async def test_a_frame_that_is_too_long_ends_the_connection_and_nothing_else(pat
 
 #: An actor that never answers, in a process that can be killed.
 MUTE = """
-import asyncio, sys
+import asyncio, os, sys, time
 from pathlib import Path
 from hasty.cluster.channel import Listener
 
 async def mute(message):
+    if message == b"fork":
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
     print("called", flush=True)
     await asyncio.Event().wait()
 
@@ -151,11 +202,16 @@ asyncio.run(main())
 @pytest.fixture
 def mute(path):
     process = subprocess.Popen(
-        [sys.executable, "-c", MUTE, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", MUTE, str(path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout.readline() == "listens\n"
     yield process
-    process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
@@ -169,6 +225,17 @@ async def test_a_caller_hears_at_once_that_the_other_end_has_died_and_finds_its_
     assert await channel.call("mute", b"") is None, "nobody listens at what it left behind"
     async with listening(path, echo=echo):
         assert await channel.call("echo", b"hello") == b"hello"
+    channel.close()
+
+
+async def test_a_fork_that_outlives_the_other_end_does_not_answer_for_it(mute, path):
+    """A pool of processes that a handler made is still there when its worker was killed."""
+    channel = Channel(path)
+    call = asyncio.ensure_future(channel.call("mute", b"fork"))
+    assert await asyncio.to_thread(mute.stdout.readline) == "called\n"
+    mute.kill()
+    assert await asyncio.wait_for(call, 5) is None
+    assert await asyncio.wait_for(channel.call("mute", b""), 5) is None
     channel.close()
 
 

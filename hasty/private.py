@@ -1,22 +1,8 @@
-"""The folder that a hasty's actors on one machine share, and nobody else."""
+"""Folders that one user has for itself, in places where everybody may make some."""
 
-import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
-
-from hasty.settings import Settings
-
-
-def machine_folder(settings: Settings) -> Path:
-    """Return where it is: apart for each user, each hasty, and each network that a machine plays host to.
-
-    Whoever finds it there is this close: two nodes in network namespaces of one machine are not.
-    """
-    whose = f"{settings.instance} {settings.ledger_uri} {Path('/proc/self/ns/net').stat().st_ino}"
-    digest = hashlib.sha256(whose.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"hasty-{os.getuid()}" / digest
 
 
 def check_private(folder: Path) -> None:
@@ -33,7 +19,8 @@ def check_private(folder: Path) -> None:
 def make_private(folder: Path) -> None:
     """Make a folder, and the one it is in, for this user alone; close what was left open.
 
-    Raises OSError where that cannot be: somebody else made one of them first.
+    Raises OSError where that cannot be: somebody else made one of them first, or what it would be in
+    does not exist.
     """
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, exist_ok=True)
