@@ -1,30 +1,21 @@
 """`python -m hasty.bench`: a bare Serve echo, then hasty, and one table with ratios."""
 
 import argparse
-import asyncio
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
+from hasty.bench.driving import LOOK_S, load, wait_until_all_ended
 from hasty.bench.load import Load
 from hasty.bench.systems import bare_echo, whole_hasty
-from hasty.local.mongod import Mongod
-from hasty.store.mongo import MongoJobStore
-from hasty.store.mongo.connection import connect
 
 #: Single jobs sent one after the other, to see how long one takes when nothing else goes on.
 _IDLE_JOBS = 200
-
-#: Between two looks, so that looking does not take the processors from what is looked at.
-_LOOK_S = 0.001
 
 
 class Measured(NamedTuple):
@@ -71,32 +62,13 @@ def measure_hasty(connections: int, seconds: float) -> Measured:
         return Measured(busy, load(port, 1, seconds / 2), end_to_end, idle)
 
 
-def load(port: int, connections: int, seconds: float) -> Load:
-    """Run the load generator in a process of its own."""
-    command = [sys.executable, "-m", "hasty.bench.load", str(port), str(connections), str(seconds)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return Load(**json.loads(result.stdout))
-
-
-def wait_until_all_ended(folder: Path) -> None:
-    """Return when no job is live in MongoDB."""
-    asyncio.run(_wait_until_all_ended(Mongod(Path(), folder, os.environ).uri))
-
-
-async def _wait_until_all_ended(uri: str) -> None:
-    async with connect(uri) as client:
-        jobs = MongoJobStore(client)
-        while (await jobs.sweep((), 1)).works:  # noqa: ASYNC110  the event is in another process
-            await asyncio.sleep(_LOOK_S)
-
-
 def one_job(port: int, number: int) -> float:
     """Submit a job and watch it until it is finished; return how long that took, in seconds."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         started = time.perf_counter()
         job_id = ask(client, "POST", "/", json.dumps({"object_id": f"idle-{number}"}))["job_id"]
         while ask(client, "GET", f"/{job_id}")["status"] != "finished":
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
         return time.perf_counter() - started
 
 
