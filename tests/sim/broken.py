@@ -18,6 +18,7 @@ from hasty.dispatch import Attended
 from hasty.errors import TryAgainLater
 from hasty.job import Status
 from hasty.messages import Accepted
+from hasty.pulse import Pulse
 from hasty.store.base import Blame, Claimed, Found, settled_fields
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing import Parts
@@ -262,6 +263,22 @@ class KeepsTheSlot(QuickPruner):
         if self._machine is not None and type(event).__name__ == "Settled":
             event = event._replace(job_ids=event.job_ids[1:])
         return super()._apply(event)
+
+
+# P7 ------------------------------------------------------------------------------------------
+
+
+class NeverAFreeze(Pulse):
+    """Nobody who is silent is taken for frozen."""
+
+    frozen = stuck = False
+
+
+@breaks("P7", under={"faults": ["freeze_for_good"]})
+class KillsNobody(QuickPruner):
+    async def _act(self, epoch):
+        with mock.patch("hasty.actors.care.Pulse", NeverAFreeze):
+            await super()._act(epoch)
 
 
 # P7 and P10 ----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ TIMEOUT_S = 6.0
 DAY_S = 86_400.0
 
 #: What may befall, by the names of the methods; what is named twice does so twice as often.
-FAULTS = ("crash", "crash", "freeze", "zombie", "twin", "outage", "storm", "redeploy")
+FAULTS = ("crash", "crash", "freeze", "freeze_for_good", "zombie", "twin", "outage", "storm", "redeploy")
 
 #: Of so many requests one is deadly, unless the test says otherwise.
 DEADLY = 19
@@ -75,6 +75,7 @@ class World(System):
         #: Every so many requests are for a job whose code takes its process down, each time.
         self.deadly_every = DEADLY
         self.faults = faults
+        self.frozen_for_good: list[Place] = []
         self.start_all()
 
     def start(self, name: str, **options: Any) -> Place:
@@ -191,6 +192,18 @@ class World(System):
         self.journal.note("frozen", place)
         place.process.freeze()
         self.network.later(self._thaw, place, within_s=20.0)
+
+    async def freeze_for_good(self) -> None:
+        """Stop one that never goes on by itself: whoever watches it must replace it.
+
+        One at a time: two that watch each other cannot help each other.
+        """
+        place = self.any_place("registry", "dispatcher", *self.workers)
+        if place is not None and self._none_is_frozen():
+            self.observer.troubled.add(place.process)
+            self.journal.note("frozen for good", place)
+            place.process.freeze()
+            self.frozen_for_good.append(place)
 
     def _thaw(self, place: Place) -> None:
         self.journal.note("thawed", place)
@@ -312,12 +325,18 @@ class World(System):
             for place in places[1:]:
                 self.kill(place)
             for place in places:
-                place.process.thaw()
+                if place not in self.frozen_for_good:
+                    place.process.thaw()
         self.start_all()
+        await self._until("P7 what is frozen is not replaced", self._none_is_frozen)
         await self._until("P4 jobs are left that never end", lambda: not self._live())
         await self._until("P6 a slot was never given back", self._idle)
         # A message that comes late may have brought one more job meanwhile.
         await self._until("P4 it does not come to rest", lambda: not self._live() and self._idle())
+
+    def _none_is_frozen(self) -> bool:
+        left = [place for place in self.frozen_for_good if place in self.places.get(place.name, ())]
+        return not any(place.process.frozen and not place.process.dead for place in left)
 
     def _live(self) -> list[str]:
         return [job.job_id for job in self.jobs.jobs.values() if job.live]

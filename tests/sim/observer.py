@@ -243,7 +243,13 @@ class Observer:
             self.expect(deadly, "P8 charged for another's doing:", job_id, page)
         if deadly and page.final is not None:
             given_up = page.final.status == Status.FAILED and page.charges == MAX_CRASHES
-            self.expect(given_up, "P8 not given up after three charges:", job_id, page)
+            overran = page.final.status == Status.CANCELLED and self._stood_still(job_id, page.final.attempt)
+            self.expect(given_up or overran, "P8 not given up after three charges:", job_id, page)
+
+    def _stood_still(self, job_id: str, attempt: int) -> bool:
+        """Whether an attempt's process was frozen, perhaps before the first step of the handler."""
+        start = self._starts.get((job_id, attempt))
+        return start is None or start.process in self.troubled
 
     def _in_time(self, job_id: str, final: Any) -> None:
         start = self._starts.get((job_id, final.attempt))
