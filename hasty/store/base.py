@@ -1,7 +1,7 @@
 """What the stores promise. One contract suite holds every implementation to it.
 
 Two databases, one owner each: the jobs (the Registry inserts, the Dispatcher updates) and the
-ledger (the Workers claim and record, the Dispatcher closes). Every method may raise
+ledger (the Workers claim, record and close). Every method may raise
 StoreUnavailable: then what was asked may or may not have happened, and asking again is safe.
 """
 

@@ -42,6 +42,7 @@ def test_the_jobs_of_a_frozen_worker_run_again_within_15_s(patient, records, fro
     again = {"_id": {"$in": its}, "$or": [{"open.n": 2}, {"final.attempt": 2}]}
     until(lambda: ledger.count_documents(again) == len(its), "its jobs to run again", 60)
     assert time.monotonic() - at < REPLACED_WITHIN_S
+    assert not worker.is_running(), "nothing is left of it that could thaw"
     assert {patient.wait_for_end(job)["status"] for job in jobs} == {"finished"}
     for page in ledger.find({"_id": {"$in": jobs}}):
         causes = ["frozen", None] if page["_id"] in its else [None]

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from tests.running import Running
+from tests.e2e.readme import SHOP, UP
+from tests.running import Running, short_folder
 
 
 def pytest_collection_modifyitems(items):
@@ -19,3 +20,18 @@ def hasty():
     yield running
     running.end()
     shutil.rmtree(running.data_dir)
+
+
+@pytest.fixture(scope="session")
+def shop():
+    """A hasty with the README's handler, started as it says in the folder of that; `sleep` takes 2 s.
+
+    The last test that uses it stops it.
+    """
+    folder = short_folder()
+    (folder / "shop.py").write_text(SHOP)
+    running = Running(folder / "data", directory=folder, sleep_min_s=2, sleep_max_s=2)
+    assert UP[:2] == ["hasty", "up"]
+    yield running.up(*UP[2:])
+    running.end()
+    shutil.rmtree(folder)

@@ -2,27 +2,13 @@
 
 import json
 import re
-import shlex
-import shutil
 import subprocess
 
-import pytest
-
-from tests.running import ROOT, Running, short_folder, until
-
-README = (ROOT / "README.md").read_text()
+from tests.e2e.readme import GET, GET_V1, POST, POST_V1, README, RUN, TEST
+from tests.running import until
 
 #: A job's id, as the README makes one up.
 JOB_ID = re.compile(r"(?<=/)[0-9a-f-]{36}$")
-
-
-def commands() -> list[list[str]]:
-    """The shell commands of the README, in its order."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
-
-
-RUN, TEST, POST, GET, UP, POST_V1, GET_V1 = commands()
 
 
 def test_its_commands_do_what_it_says(hasty):
@@ -32,19 +18,6 @@ def test_its_commands_do_what_it_says(hasty):
     assert list(answer["message"]) == ["job_id"]
     assert curl(naming(GET, answer["message"]["job_id"]), hasty.port)["message"]["status"] == "processing"
     assert curl(POST, hasty.port)["message"] in README
-
-
-@pytest.fixture
-def shop():
-    """A folder with the README's handler in it, and a hasty that was started there as it says."""
-    folder = short_folder()
-    (python,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    (folder / "shop.py").write_text(python)
-    running = Running(folder / "data", directory=folder)
-    assert UP[:2] == ["hasty", "up"]
-    yield running.up(*UP[2:])
-    running.end()
-    shutil.rmtree(folder)
 
 
 def test_its_handler_gets_typed_jobs_over_http(shop):

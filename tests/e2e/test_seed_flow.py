@@ -3,8 +3,6 @@
 import concurrent.futures
 import itertools
 import json
-import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,7 +12,8 @@ import pytest
 from pymongo import MongoClient
 
 from hasty.local.folder import DataFolder
-from tests.running import Running, leftovers, until
+from tests.e2e.readme import UP
+from tests.running import HASTY, Running, leftovers, until
 
 WAIT = "you need to wait 5 minutes before rerunning the same job"
 
@@ -90,30 +89,26 @@ def test_the_health_pages_answer(hasty):
     assert hasty.ask("GET", "/readyz")[:2] == (200, {"message": "ready"})
 
 
-def test_after_a_kill_of_everything_each_acknowledged_job_is_there_and_ends():
-    running = Running(sleep_min_s=2, sleep_max_s=2)
-    try:
-        running.up()
-        jobs = [running.submit(f"object-{n}") for n in range(100)]
-        running.kill_everything()
-        running.up()
-        assert {running.wait_for_end(job)["status"] for job in jobs} == {"finished"}
-        check_stop_drains_and_leaves_nothing(running)
-    finally:
-        running.end()
-        shutil.rmtree(running.data_dir)
+def test_after_a_kill_of_everything_each_acknowledged_job_is_there_and_ends(shop):
+    jobs = [shop.submit(f"object-{n}") for n in range(100)]
+    shop.kill_everything()
+    shop.up(*UP[2:])
+    assert {shop.wait_for_end(job)["status"] for job in jobs} == {"finished"}
+    check_stop_drains_and_leaves_nothing(shop)
 
 
 def check_stop_drains_and_leaves_nothing(running: Running) -> None:
-    """SIGTERM: no new jobs, running ones end, then nothing is left; and what ended stays."""
+    """`hasty down` elsewhere: no new jobs, running ones end, then nothing is left; and what ended stays."""
     instance = DataFolder(running.data_dir).instance()
     job_id = running.submit("the-last")
-    running.signal(signal.SIGTERM)
+    down = subprocess.Popen([HASTY, "down"], env=running.environment, stdout=subprocess.PIPE, text=True)
     refused = until(lambda: refusal(running), "new jobs to be refused")
     assert refused[0] == 503
     assert int(refused[2]["Retry-After"]) >= 1
     ended = running.wait_for_end(job_id)
     assert running.finish() == 0
+    told, _ = down.communicate()
+    assert (down.returncode, told.splitlines()[-1]) == (0, "hasty is down")
     assert leftovers(instance, running.port) == []
     assert ended["status"] == "finished"
     assert any(line.startswith("waiting for") for line in running.output)

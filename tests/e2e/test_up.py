@@ -45,6 +45,8 @@ def test_a_taken_port(folder):
             [HASTY, "up"], env=running.environment, capture_output=True, text=True, check=False
         )
     assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert leftovers(DataFolder(folder).instance(), running.port) == []
     assert f"127.0.0.1:{running.port}" in result.stderr
     assert "HASTY_HTTP_PORT" in result.stderr
 
