@@ -113,12 +113,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Cancel every task and let it end, also those of processes that cannot."""
         # Whoever is dropped has nothing to say.
         self.set_exception_handler(lambda _loop, _context: None)
-        for process in self._processes:
-            process.release()
         while left := [task for task in self._tasks if not task.done()]:
+            # Again and again: a cancellation can be swallowed, and a process can die of one.
+            for process in self._processes:
+                process.release()
             for task in left:
                 task.cancel()
-            # Again and again: a cancellation can be swallowed.
             self.run_until_complete(asyncio.wait(left, timeout=1.0))
 
     def _run_once(self) -> None:

@@ -213,3 +213,22 @@ def test_it_takes_neither_ray_nor_mongodb_nor_pytest():
     look = "import hasty.testing, sys; print({'ray', 'pymongo', 'pytest'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.timeout(10)
+def test_a_process_that_dies_while_the_loop_ends_does_not_keep_it_from_ending():
+    async def takes_its_process_down(process):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            process.die()
+            await asyncio.sleep(1)
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        process = loop.process("doomed")
+        task = loop.create_task(takes_its_process_down(process), context=process.context.copy())
+        await asyncio.sleep(1)
+        return task
+
+    assert run_virtually(scenario()).done()
