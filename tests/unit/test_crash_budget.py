@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from hasty.actors.attempts import LOSSES_BEFORE_ALONE
 from hasty.actors.stages import InLoop
 from hasty.actors.worker import Worker
 from hasty.flight import SIZE, FlightRecorder
@@ -28,6 +29,18 @@ class Dispatcher:
         self.ended |= dict(message.ended)
 
 
+class Apart(InLoop):
+    """In place of a child: notes who is performed there."""
+
+    def __init__(self, performed):
+        super().__init__(FlightRecorder(bytearray(SIZE)))
+        self._performed = performed
+
+    def play(self, handler, context, payload, claim):
+        self._performed.append((context.job_id, context.attempt))
+        return super().play(handler, context, payload, claim)
+
+
 class Life:
     """One process of a worker; `die` ends it in the middle of a step, as `os._exit` would."""
 
@@ -39,7 +52,7 @@ class Life:
             "worker-1",
             process=Process(node, pid, pid),
             recorder=FlightRecorder(self.memory),
-            child=InLoop(FlightRecorder(bytearray(SIZE))),
+            child=Apart(house.apart),
             ledger=house.ledger,
             dispatcher=house.dispatcher,
             handlers=Handlers(
@@ -75,6 +88,8 @@ class House:
         self.ledger = MemoryLedger(self.clock)
         self.dispatcher = Dispatcher()
         self.memory = bytearray(SIZE)
+        #: What was performed in a child: job and attempt.
+        self.apart = []
         self.numbers = itertools.count(1)
 
     async def live(self, run, *, pid, node="node-1", kill_after_s=None):
@@ -221,3 +236,18 @@ def test_a_handler_that_swallows_its_cancellation_has_its_process_replaced():
         return house.dispatcher.ended["job-0"]
 
     assert run_virtually(scenario()).status is Status.CANCELLED
+
+
+def test_after_three_deaths_that_nobody_can_explain_a_job_runs_where_it_harms_nobody_else():
+    async def scenario():
+        house = House()
+        run = a_run("sleep")
+        for pid in range(1, LOSSES_BEFORE_ALONE + 1):
+            assert not await house.live(run, pid=pid, kill_after_s=5)
+        assert house.apart == []
+        assert await house.live(run, pid=9)
+        return house
+
+    house = run_virtually(scenario())
+    assert house.apart == [("job-0", LOSSES_BEFORE_ALONE + 1)]
+    assert house.dispatcher.ended["job-0"].status == Status.FINISHED
