@@ -1,6 +1,7 @@
 """What several layers share: one real mongod for the whole run."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,11 @@ from pathlib import Path
 import pytest
 
 from hasty.local.mongod import Mongod, find_mongod
+
+
+def pytest_configure():
+    """Stop what was started also on SIGTERM: `make test` ends its half in the background by it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
