@@ -342,7 +342,9 @@ class World(System):
         return [job.job_id for job in self.jobs.jobs.values() if job.live]
 
     def _idle(self) -> bool:
-        machine = self.places["dispatcher"][0].actor._machine
+        # There may be none for a moment: one that never answered is killed after a minute.
+        places = self.places["dispatcher"]
+        machine = places[0].actor._machine if places else None
         return machine is not None and not machine.running and not machine.queued
 
     async def _until(self, promise: str, holds: Callable[[], bool]) -> None:
