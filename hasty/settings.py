@@ -1,6 +1,10 @@
 """All settings, parsed once at the edge and handed down."""
 
+import json
+import re
+import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,11 +18,18 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from hasty.errors import CannotStart
+from hasty.pools import DEFAULT_POOL, PoolName, PoolSettings
 
 #: Settings are read from environment variables of this prefix: HASTY_TIMEOUT_S and so on.
 PREFIX = "HASTY_"
+
+_MOST_POOLS = 64
+
+#: What TOML takes for a key without quotes.
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def _default_data_dir() -> Path:
@@ -30,6 +41,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    config: Path | None = Field(None, description="TOML file of settings; variables and options win over it.")
     http_host: str = Field("127.0.0.1", description="Address the HTTP server listens on.")
     http_port: int = Field(8000, ge=1, le=65535, description="Port the HTTP server listens on.")
     data_dir: Path = Field(
@@ -48,7 +60,7 @@ class Settings(BaseModel):
     )
     sleep_min_s: float = Field(15, ge=0, le=86_400, description="Shortest sleep of the built-in handler.")
     sleep_max_s: float = Field(45, ge=0, le=86_400, description="Longest sleep of the built-in handler.")
-    workers: int = Field(2, ge=1, le=10_000, description="Number of worker actors.")
+    workers: int = Field(2, ge=1, le=10_000, description="Number of workers in the pool `default`.")
     slots: int = Field(4000, ge=1, le=100_000, description="Attempts at once in each worker.")
     sync_slots: int | None = Field(
         None,
@@ -66,6 +78,9 @@ class Settings(BaseModel):
         description="Name of this hasty; its Dispatcher need not wait for a lease held under it.",
     )
     retention_days: float = Field(7, ge=1, le=3_650, description="Days a job is kept after its end.")
+    pools: dict[PoolName, PoolSettings] = Field(
+        {}, max_length=_MOST_POOLS, description="Pools of workers by their names, as JSON."
+    )
 
     @field_validator("http_host")
     @classmethod
@@ -91,6 +106,25 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return paths
 
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _read_json(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        try:
+            return json.loads(given)
+        except ValueError as error:
+            msg = f"is not JSON: {error}"
+            raise ValueError(msg) from None
+
+    @model_validator(mode="after")
+    def _default_pool_has_room(self) -> Self:
+        pool = self.pools.get(DEFAULT_POOL, PoolSettings())
+        if pool.min_workers is None and (pool.max_workers or self.workers) < self.workers:
+            msg = f"max_workers of the pool {DEFAULT_POOL} is less than workers, its min_workers"
+            raise ValueError(msg)
+        return self
+
     @model_validator(mode="after")
     def _sleep_bounds_are_in_order(self) -> Self:
         if self.sleep_min_s > self.sleep_max_s:
@@ -106,31 +140,56 @@ class Settings(BaseModel):
     def _join(self, paths: tuple[str, ...]) -> str:
         return ",".join(paths)
 
+    @field_serializer("pools", when_used="json")
+    def _write_json(self, pools: dict[str, PoolSettings]) -> str:
+        return json.dumps({name: pool.model_dump(exclude_defaults=True) for name, pool in pools.items()})
+
     @classmethod
     def load(cls, environment: Mapping[str, str], given: Mapping[str, Any] | None = None) -> Self:
         """Read the settings from `HASTY_*` variables; what is `given` (and not None) wins.
 
+        `config`, of either, names a TOML file: what neither of them sets is taken from there. Afterwards
+        it is None, for nobody needs the file any more.
+
         Raises CannotStart with one line that names the setting and what is wrong with it.
         """
-        values: dict[str, Any] = {
-            name: environment[PREFIX + name.upper()]
-            for name in cls.model_fields
-            if environment.get(PREFIX + name.upper())
-        }
-        values.update({name: value for name, value in (given or {}).items() if value is not None})
+        said = {name: environment.get(PREFIX + name.upper(), "") for name in cls.model_fields}
+        nearer: dict[str, Any] = {name: value for name, value in said.items() if value}
+        nearer.update({name: value for name, value in (given or {}).items() if value is not None})
+        file = nearer.pop("config", None)
+        written = _read(Path(file)) if file else {}
         try:
-            return cls(**values)
+            return cls(**{**written, **nearer})
         except ValidationError as invalid:
-            raise CannotStart(_one_line(invalid)) from None
+            files = dict.fromkeys(written.keys() - nearer.keys(), str(file))
+            raise CannotStart(_one_line(invalid, files)) from None
 
     def to_environment(self) -> dict[str, str]:
-        """Return the variables from which `load` reads these settings again."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        return {PREFIX + name.upper(): str(value) for name, value in values.items()}
+        """Return the variables from which `load` reads these settings again.
+
+        Over any other environment, too: what is not set is there and empty, and no file is named.
+        """
+        values = self.model_dump(mode="json") | {"config": None}
+        return {PREFIX + name.upper(): "" if value is None else str(value) for name, value in values.items()}
 
     def without_secrets(self) -> Self:
         """Return the same, for a process that is to know no database."""
         return self.model_copy(update={"api_mongo_uri": None, "worker_mongo_uri": None})
+
+    @property
+    def all_pools(self) -> dict[str, PoolSettings]:
+        """Every pool, the default one first, with all that can be known of it before it runs.
+
+        Only `sync_slots` and `memory` may still be None.
+        """
+        return {
+            name: pool.resolved(
+                workers=self.workers if name == DEFAULT_POOL else 1,
+                slots=self.slots,
+                sync_slots=self.sync_slots,
+            )
+            for name, pool in {DEFAULT_POOL: PoolSettings(), **self.pools}.items()
+        }
 
     @property
     def jobs_uri(self) -> str:
@@ -146,10 +205,46 @@ class Settings(BaseModel):
         return self.worker_mongo_uri.get_secret_value() if self.worker_mongo_uri else self.jobs_uri
 
 
-def _one_line(invalid: ValidationError) -> str:
+def _read(file: Path) -> dict[str, Any]:
+    """Return what stands in a file of settings; what is empty there counts as not set."""
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise CannotStart(f"cannot read the settings in {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CannotStart(f"{file} is not TOML: it is not UTF-8") from None
+    except ValueError as error:
+        raise CannotStart(f"{file} is not TOML: {error}") from None
+    if "config" in values:
+        raise CannotStart(f"{file}: config: a file of settings names no other")
+    return {name: value for name, value in values.items() if value != ""}
+
+
+def _one_line(invalid: ValidationError, files: Mapping[str, str]) -> str:
     """Name each wrong setting without showing values: one of them may be a secret."""
-    parts = []
-    for error in invalid.errors(include_input=False, include_url=False):
-        name = PREFIX + "_".join(str(part) for part in error["loc"]).upper() if error["loc"] else "settings"
-        parts.append(f"{name}: {error['msg']}")
-    return "; ".join(parts)
+    errors = invalid.errors(include_input=False, include_url=False)
+    return "; ".join(f"{_where(error['loc'], files)}: {_what(error)}" for error in errors)
+
+
+def _where(path: tuple[int | str, ...], files: Mapping[str, str]) -> str:
+    """Name a setting as it is spelt where it is to be changed: in its file, or as a variable."""
+    if not path:
+        return "settings"
+    first, *inner = (_as_key(str(part)) for part in path if part != "[key]")
+    file = files.get(str(path[0]))
+    names = [PREFIX + first.upper(), ".".join(inner)] if file is None else [file, ".".join([first, *inner])]
+    return ": ".join(name for name in names if name)
+
+
+def _as_key(name: str) -> str:
+    """Return a name as TOML wants it; in one line, whatever it is."""
+    return name if _BARE_KEY.fullmatch(name) else json.dumps(name)
+
+
+def _what(error: ErrorDetails) -> str:
+    if error["type"] != "extra_forbidden":
+        return error["msg"]
+    *above, name = error["loc"]
+    known = (PoolSettings if above else Settings).model_fields
+    near = get_close_matches(str(name).lower(), known, 1)
+    return "there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
