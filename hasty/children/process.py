@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from hasty.children import inside
+from hasty.children.flag import Flag
 from hasty.children.link import Link
 
 #: A process that has closed its link is given so long to end as it likes: its exit code tells why.
@@ -43,6 +44,7 @@ class Process:
         self._limit = limit
         self._popen: subprocess.Popen[bytes] | None = None
         self._link: Link | None = None
+        self._flag: Flag | None = None
         self._early: list[bytes] = []
         self._cut = False
         #: Whether somebody asked for its end.
@@ -64,6 +66,11 @@ class Process:
         else:
             self._link.send(content)
 
+    def warn(self, number: int) -> None:
+        """Show it the number of a call that is to end. Not before it has said something."""
+        if self._flag is not None:
+            self._flag.show(number)
+
     def kill(self) -> None:
         """Kill it now, and what it started in its process group; may be called again."""
         self.killed = True
@@ -84,11 +91,11 @@ class Process:
         parent-death signal comes. So this thread lives as long as the process.
         """
         try:
-            popen, ours = _start()
+            popen, ours, flag = _start()
         except OSError as error:
             self._tell(self._finish, _unborn(error))
             return
-        self._tell(self._attend, popen, ours)
+        self._tell(self._attend, popen, ours, flag)
         with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
             os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOWAIT)
         self._tell(self._bury, popen)
@@ -99,8 +106,8 @@ class Process:
 
     # On the loop --------------------------------------------------------------------------------
 
-    def _attend(self, popen: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
-        self._popen = popen
+    def _attend(self, popen: "subprocess.Popen[bytes]", ours: socket.socket, flag: Flag) -> None:
+        self._popen, self._flag = popen, flag
         self._link = Link(ours, self._hear, self._lose, limit=self._limit)
         for content in self._early:
             self._link.send(content)
@@ -118,6 +125,9 @@ class Process:
         if self._link is not None:
             self._link.drain()
             self._link.close()
+        if self._flag is not None:
+            self._flag.close()
+            self._flag = None
         self._strike()
         self._finish(_end(popen.wait()))
 
@@ -126,8 +136,8 @@ class Process:
         self._ended(end)
 
 
-def _start() -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    """Run `inside` with one end of a socket, our environment and output, and nothing else of ours.
+def _start() -> "tuple[subprocess.Popen[bytes], socket.socket, Flag]":
+    """Run `inside` with one end of a socket, a flag, our environment and output, and nothing else of ours.
 
     By its path, so that nobody's `__main__` is imported again; -P keeps its folder off the import
     path. In a process group of its own, which can be killed with all it has started, and which a
@@ -136,11 +146,12 @@ def _start() -> "tuple[subprocess.Popen[bytes], socket.socket]":
     ours, theirs = socket.socketpair()
     with theirs, contextlib.ExitStack() as otherwise:
         otherwise.enter_context(ours)
-        end = theirs.fileno()
-        command = (sys.executable, "-P", inside.__file__, str(end), str(os.getpid()))
-        popen = subprocess.Popen(command, pass_fds=(end,), stdin=subprocess.DEVNULL, process_group=0)
+        flag = otherwise.enter_context(contextlib.closing(Flag()))
+        given = (theirs.fileno(), flag.fileno())
+        command = (sys.executable, "-P", inside.__file__, *map(str, given), str(os.getpid()))
+        popen = subprocess.Popen(command, pass_fds=given, stdin=subprocess.DEVNULL, process_group=0)
         otherwise.pop_all()
-    return popen, ours
+    return popen, ours, flag
 
 
 def _unborn(error: Exception) -> End:

@@ -153,7 +153,7 @@ async def test_a_child_has_our_environment(only_child, monkeypatch):
 
 
 async def test_prepare_may_carry_what_it_needs(raised):
-    children = raised(prepare=partial(dict, double=partial(pow, 2)))
+    children = raised(prepare=partial(dict, double=partial(errands.power, base=2)))
     assert await result(children.start("double", 5)) == 32
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from tests import running
 from tests.contract import errands
-from tests.contract.raising import KILLED, PATIENCE_S, death, gone, living, result, started, until
+from tests.contract.raising import KILLED, PATIENCE_S, death, failure, gone, living, result, started, until
 
 
 async def test_calls_beyond_the_slots_wait_and_say_when_they_start(raised, tmp_path):
@@ -158,6 +159,236 @@ async def test_closing_leaves_nothing_even_after_there_was_nothing_for_a_while(r
 
 async def test_children_that_never_were_can_be_closed(raised):
     await raised().close()
+
+
+# What a function tells -----------------------------------------------------------------------------
+
+
+async def test_what_is_told_is_heard_in_order_and_before_the_end(only_child):
+    values = [None, 1.5, "\0ä\U0001f600", {"deep": [[]]}, *range(500), "x" * (16 * 1024 - 2)]
+    heard = []
+    call = only_child.start("tell", *values, hear=heard.append)
+    call._end.add_done_callback(lambda _: heard.append("the end"))
+    assert await result(call) == "told"
+    assert heard == [*values, "the end"]
+    assert await result(only_child.start("tell", "to nobody")) == "told"
+
+
+async def test_what_is_told_is_heard_while_the_function_runs(only_child, tmp_path):
+    (file := tmp_path / "word").touch()
+    heard = []
+    call = only_child.start("tell_and_wait_for", "halfway", str(file), hear=heard.append)
+    await until(lambda: heard)
+    assert heard == ["halfway"]
+    assert not call.over
+    file.write_text("go on")
+    await result(call)
+
+
+async def test_what_is_told_before_a_death_is_heard_before_it(only_child):
+    heard = []
+    assert await death(only_child.start("tell_and_leave", 1, hear=heard.append)) == ("exited with 3", 3)
+    assert heard == [1]
+
+
+async def test_every_thread_may_tell(only_child):
+    heard = []
+    await result(only_child.start("tell_from_threads", 4, 200, hear=heard.append))
+    assert len(heard) == 800
+    for thread in range(4):
+        assert [time for who, time in heard if who == thread] == list(range(200))
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind", "complaint"),
+    [
+        ("object()", "TypeError", "Object of type object is not JSON serializable"),
+        ("float('nan')", "ValueError", "Out of range"),
+        (r"'\ud800'", "UnicodeEncodeError", "'utf-8' codec can't encode"),
+        ("nested(100_000)", "ValueError", "not JSON: nested too deeply"),
+        ("'x' * (16 * 1024 - 1)", "ValueError", "16385 bytes of JSON, over the limit of 16384"),
+    ],
+)
+async def test_what_cannot_be_told_is_an_error_in_the_function(only_child, expression, kind, complaint):
+    heard = []
+    told = await failure(only_child.start("tell_what_is", expression, hear=heard.append))
+    assert told[0] == kind
+    assert told[1].startswith(complaint)
+    assert heard == []
+    assert await result(only_child.start("echo", 1)) == [1]
+
+
+async def test_a_thread_that_goes_on_after_the_end_reaches_nobody(only_child, tmp_path):
+    (word := tmp_path / "word").touch()
+    (told := tmp_path / "told").touch()
+    before, after = [], []
+    call = only_child.start("leave_one_behind", str(word), str(told), hear=before.append)
+    next_call = only_child.start("tell_beside_one_behind", [1, 2, 3], hear=after.append)
+    await started(call)
+    word.write_text("go on")
+    # Held up here, the loop hears of the end, and then gives the next call to this child, only when
+    # the thread has spoken.
+    while not told.stat().st_size:
+        time.sleep(0.005)  # noqa: ASYNC251  see above
+    assert await result(call) == await result(next_call)
+    assert before == []
+    assert after == [1, 2, 3]
+
+
+async def test_a_fork_tells_nothing(only_child):
+    heard = []
+    assert await result(only_child.start("fork_and_tell", hear=heard.append)) == 0
+    assert heard == ["before"]
+    assert await result(only_child.start("echo", 1)) == [1]
+
+
+async def test_a_signal_handler_may_tell_and_raise_in_the_middle_of_telling(only_child):
+    heard = []
+    await result(only_child.start("tell_out_of_signals", 200, hear=heard.append))
+    # One that interrupts another may be heard before it.
+    assert sorted(value for value in heard if value != "x" * 16_000) == list(range(200))
+    assert await result(only_child.start("echo", 1)) == [1]
+
+
+async def test_an_error_of_who_hears_is_not_the_childs(only_child):
+    loop, errors = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _loop, context: errors.append(context))
+    try:
+        assert await result(only_child.start("tell", 1, 2, hear=[].remove)) == "told"
+    finally:
+        loop.set_exception_handler(None)
+    assert [type(error["exception"]) for error in errors] == [ValueError, ValueError]
+    assert errors[0]["message"] == "what a child told was not heard"
+    assert await result(only_child.start("echo", 1)) == [1]
+
+
+# A call that is warned -----------------------------------------------------------------------------
+
+
+async def test_a_function_sees_that_it_is_warned_and_may_end_well(only_child):
+    call = await started(only_child.start("wait_for_warning"))
+    (child,) = living()
+    call.warn(PATIENCE_S)
+    assert await result(call) == child
+    assert await result(only_child.start("was_warned")) == [child, False]
+
+
+async def test_who_does_not_heed_a_warning_is_killed_after_the_grace(neighbour):
+    call = await started(neighbour.start("loop_for_ever"))
+    warned_at = time.monotonic()
+    call.warn(0.5)
+    assert await death(call) == KILLED
+    assert 0.5 <= time.monotonic() - warned_at < 1.5
+    assert await result(neighbour.start("echo", 1)) == [1]
+
+
+@pytest.mark.parametrize("graces", [(0,), (PATIENCE_S, 0), (PATIENCE_S, 0.1), (0.1, PATIENCE_S)])
+async def test_the_earliest_end_of_a_grace_counts(neighbour, graces):
+    call = await started(neighbour.start("sleep_for_ever"))
+    warned_at = time.monotonic()
+    for grace_s in graces:
+        call.warn(grace_s)
+    assert await death(call) == KILLED
+    assert time.monotonic() - warned_at < 1.1
+
+
+async def test_a_call_in_its_grace_takes_no_slot_and_its_child_goes_if_that_is_taken(only_child, tmp_path):
+    (first := tmp_path / "first").touch()
+    (second := tmp_path / "second").touch()
+    warned = await started(only_child.start("wait_for_warning_and", str(first)))
+    (its_child,) = living()
+    following, last = only_child.start("wait_for", str(second)), only_child.start("pid")
+    warned.warn(PATIENCE_S)
+    await started(following)
+    assert not last.begun
+    assert len(living()) == 2
+    second.write_text("go on")
+    successor = await result(following)
+    assert await result(last) == successor != its_child
+    assert not warned.over
+    first.write_text("go on")
+    assert await result(warned) == its_child
+    await until(lambda: gone(its_child))
+    assert await result(only_child.start("pid")) == successor
+
+
+async def test_no_more_than_the_slots_have_their_grace(raised):
+    children = raised(2)
+    calls = [children.start("loop_for_ever") for _ in range(4)]
+    for call in calls[:2]:
+        await started(call)
+        call.warn(PATIENCE_S)
+    for call in calls[2:]:
+        await started(call)
+    assert len(living()) == 4
+    waiting = children.start("echo", 1)
+    calls[0].warn(PATIENCE_S)  # again, which does not make it the last
+    calls[3].warn(PATIENCE_S)
+    assert len(children._alive) == 4  # until one of them is gone
+    assert await death(calls[0]) == KILLED
+    assert await result(waiting) == [1]
+    assert not any(call.over for call in calls[1:])
+    calls[2].warn(PATIENCE_S)
+    assert await death(calls[1]) == KILLED
+    assert not any(call.over for call in calls[2:])
+
+
+async def test_a_warning_that_comes_late_is_not_for_the_next_call(only_child, tmp_path):
+    (file := tmp_path / "word").touch()
+    call = await started(only_child.start("wait_for", str(file)))
+    (child,) = only_child._alive
+    file.write_text("go on")
+    # Held up here, the loop has not heard of the end that is waiting to be read.
+    assert select.select([child._process._link._socket], [], [], PATIENCE_S)[0]
+    call.warn(PATIENCE_S)
+    child = await result(call)
+    assert await result(only_child.start("was_warned")) == [child, False]
+    again = await started(only_child.start("wait_for_warning"))
+    call.warn(0)
+    again.warn(PATIENCE_S)
+    assert await result(again) == child
+
+
+async def test_a_call_that_waits_is_killed_by_a_warning(only_child):
+    busy = await started(only_child.start("loop_for_ever"))
+    waiting, last = only_child.start("pid"), only_child.start("echo", 1)
+    waiting.warn(PATIENCE_S)
+    assert waiting.over
+    assert await death(waiting) == ("killed before it started", None)
+    busy.warn(PATIENCE_S)
+    assert await result(last) == [1]
+    assert not busy.over
+
+
+async def test_a_call_whose_child_starts_is_killed_by_a_warning(raised):
+    children = raised(prepare=errands.prepare_for_ever)
+    call = children.start("pid")
+    call.warn(PATIENCE_S)
+    warned_at = time.monotonic()
+    assert await death(call) == KILLED
+    assert time.monotonic() - warned_at < 1
+
+
+async def test_a_call_that_was_warned_is_not_given_to_another_child(only_child):
+    child = await result(only_child.start("pid"))
+    os.kill(child, signal.SIGSTOP)
+    call = only_child.start("pid")
+    call.warn(PATIENCE_S)
+    os.kill(child, signal.SIGKILL)
+    assert await death(call) == KILLED
+    assert await result(only_child.start("pid")) != child
+
+
+async def test_closing_does_not_wait_for_a_grace(raised):
+    children = raised()
+    call = await started(children.start("loop_for_ever"))
+    call.warn(1000)
+    await asyncio.wait_for(children.close(), PATIENCE_S)
+    assert await death(call) == KILLED
+    assert living() == []
+
+
+# With its parent -----------------------------------------------------------------------------------
 
 
 #: It has no guard: whoever imports it again starts it again. Its loop is not on the main thread.
