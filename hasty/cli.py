@@ -9,9 +9,12 @@ import typer
 
 from hasty import __version__
 from hasty.chaos.command import chaos_command
-from hasty.errors import CannotStart
+from hasty.errors import AlreadyRunning, CannotStart
+from hasty.local.folder import DataFolder
 from hasty.local.handlers import check, with_working_directory
+from hasty.local.roll import roll
 from hasty.local.up import Up, down, tell
+from hasty.scaling import Pools, parse_size
 from hasty.settings import PREFIX, Settings
 from hasty.store.mongo.server import check_replica_set
 
@@ -60,14 +63,24 @@ def up_command(
     workers: Annotated[int | None, _setting("workers")] = None,
     slots: Annotated[int | None, _setting("slots")] = None,
     gateways: Annotated[int | None, _setting("gateways")] = None,
+    sync_slots: Annotated[int | None, _setting("sync_slots")] = None,
+    config: Annotated[Path | None, _setting("config")] = None,
     handlers: Annotated[list[str] | None, _setting("handlers")] = None,
     retention_days: Annotated[float | None, _setting("retention_days")] = None,
     drain: Annotated[float, typer.Option(help="Seconds that running jobs get to end on Ctrl-C.")] = 60.0,
 ) -> None:
-    """Start everything on this machine; Ctrl-C stops it."""
+    """Start everything on this machine; Ctrl-C stops it.
+
+    Where it runs already, its workers are replaced one by one by such with the handlers and settings
+    as they are now; no job loses an attempt.
+    """
     given = {name: value for name, value in locals().items() if name != "drain"}
     settings = Settings.load(os.environ, {**given, "handlers": _joined(handlers)})
-    Up(settings, drain, tell).run()
+    up = Up(settings, drain, tell)
+    try:
+        up.run()
+    except AlreadyRunning:
+        roll(settings, DataFolder(settings.data_dir), tell)
 
 
 def _joined(paths: list[str] | None) -> str | None:
@@ -122,8 +135,34 @@ def deploy_command(
     from hasty.cluster import system  # noqa: PLC0415
 
     system.connect(address)
-    system.deploy(settings)
+    system.deploy(settings, tell)
     tell(f"hasty is deployed: HTTP on port {settings.http_port} of the cluster's nodes")
+
+
+@app.command("scale")
+def scale_command(
+    sizes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="POOL=N...",
+            help="A pool and how many workers it is to have; `auto`: as the settings say.",
+        ),
+    ],
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Where hasty listens. Default: this machine.", envvar=f"{PREFIX}URL"),
+    ] = None,
+) -> None:
+    """Let pools have other numbers of workers, while jobs run.
+
+    New workers take jobs at once, the oldest first. Those that are too many end their jobs first. It
+    holds until the next `hasty up` or `hasty deploy`.
+    """
+    wanted = [parse_size(size) for size in sizes]
+    pools = Pools(url or f"http://127.0.0.1:{Settings.load(os.environ).http_port}")
+    for pool, workers in wanted:
+        tell(pools.resize(pool, workers))
 
 
 @app.command("environment")

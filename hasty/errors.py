@@ -7,7 +7,8 @@ HastyError
 │   ├── InvalidRequest     a field of it is not what it must be
 │   ├── PayloadTooLarge    what it asks to keep is longer than hasty keeps
 │   ├── UnknownHandler     nobody registered a handler under this name
-│   └── UnknownJob         nobody ever acknowledged a job with this id
+│   ├── UnknownJob         nobody ever acknowledged a job with this id
+│   └── UnknownPool        no pool has this name
 ├── TryAgainLater          nothing is wrong with the request; the system is not ready for it
 │   ├── StoreUnavailable   MongoDB gave no clear answer: the write may or may not have happened
 │   ├── Unreachable        an actor gave no answer: it may or may not have acted
@@ -19,8 +20,9 @@ HastyError
 │   └── ChildDied          its process ended under it
 ├── FixTheHandler          a user's handler can never do as it is written
 │   └── BadResult          it returned what cannot be its result
-├── Superseded             a newer epoch exists: whoever gets this must stop acting
-└── CannotStart            the operator must change something before hasty can run
+├── CannotStart            the operator must change something before hasty can run
+│   └── AlreadyRunning     another hasty holds the data folder
+└── Superseded             a newer epoch exists: whoever gets this must stop acting
 """
 
 #: What is wrong with one field of something. The field is told by its path: `payload.width`.
@@ -87,6 +89,12 @@ class UnknownJob(FixTheRequest):
     """There is no job with this id."""
 
     code = "unknown_job"
+
+
+class UnknownPool(FixTheRequest):
+    """There is no pool with this name."""
+
+    code = "unknown_pool"
 
 
 class TryAgainLater(HastyError):
@@ -169,13 +177,19 @@ class BadResult(FixTheHandler):
     code = "bad_result"
 
 
-class Superseded(HastyError):
-    """A newer epoch exists; whoever gets this must stop acting."""
-
-    code = "superseded"
-
-
 class CannotStart(HastyError):
     """Something outside hasty must change before it can run; the message says what."""
 
     code = "cannot_start"
+
+
+class AlreadyRunning(CannotStart):
+    """Another hasty holds the data folder."""
+
+    code = "already_running"
+
+
+class Superseded(HastyError):
+    """A newer epoch exists; whoever gets this must stop acting."""
+
+    code = "superseded"

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from hasty.clock import epoch_ms
+from hasty.pools import DEFAULT_POOL
 
 #: JSON as Python sees it; what a payload or a result may be.
 Json = Any
@@ -44,7 +45,7 @@ def weigh(value: Json) -> int:
 class Status(StrEnum):
     """Where a job stands. The last three are final and never change."""
 
-    #: In: admitted, to start at a later time. Out: that time comes, or a cancel. A crash changes nothing.
+    #: In: an attempt failed, another is to follow. Out: its time comes, or a cancel. A crash changes nothing.
     SCHEDULED = "scheduled"
     #: In: admitted. Out: an attempt starts, or the job is closed. A crash changes nothing: MongoDB has it.
     QUEUED = "queued"
@@ -91,6 +92,21 @@ UNEXPLAINED = frozenset({Cause.KILLED, Cause.FROZEN, Cause.OUT_OF_MEMORY, Cause.
 _FINAL = frozenset({Status.FINISHED, Status.FAILED, Status.CANCELLED})
 
 
+class Window(NamedTuple):
+    """The rerun window that a job opens for its object."""
+
+    seconds: float
+    #: Whether it counts from the job's end; otherwise from its acceptance.
+    from_end: bool = False
+    #: The ends that keep it shut. After any other it opens at once.
+    after: tuple[Status, ...] = tuple(sorted(_FINAL))
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is known at admission: the job's end does not move it."""
+        return not self.from_end and _FINAL.issubset(self.after)
+
+
 class Token(NamedTuple):
     """Names one forward of a job to a worker; a greater token is a newer decision."""
 
@@ -113,11 +129,22 @@ class Outcome(NamedTuple):
     attempt: int = 0
     started_at: datetime | None = None
     worker: str | None = None
+    #: When the object's window opens, where that is decided by the end; None: as it was fixed at admission.
+    opens_at: datetime | None = None
 
     @property
     def weight(self) -> int:
         """About how many bytes it takes."""
         return weigh(self.result)
+
+
+class Progress(NamedTuple):
+    """How far a handler says it has come."""
+
+    at: datetime
+    #: From 0 to 1; None where it cannot tell.
+    fraction: float | None = None
+    message: str | None = None
 
 
 class Work(NamedTuple):
@@ -131,6 +158,9 @@ class Work(NamedTuple):
     priority: int
     accepted_at: datetime
     timeout_s: float
+    pool: str = DEFAULT_POOL
+    #: None where the window was fixed at admission.
+    window: Window | None = None
 
     @property
     def weight(self) -> int:
@@ -160,6 +190,14 @@ class Job:
     #: When the record may be forgotten, once the job has ended.
     expires_at: datetime
     timeout_s: float
+    pool: str = DEFAULT_POOL
+    #: None where the window was fixed at admission: then `opens_at` never changes.
+    window: Window | None = None
+    #: Until then it waits for its first start, and no longer; None: for ever.
+    give_up_at: datetime | None = None
+    #: While it is scheduled: when its next attempt may start.
+    run_at: datetime | None = None
+    progress: Progress | None = None
     idempotency_key: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -179,6 +217,11 @@ class Job:
         """Whether the job may still run."""
         return not self.status.final
 
+    @property
+    def in_queue(self) -> bool:
+        """Whether it may run now: it has not ended, and waits for no later time."""
+        return self.live and self.status is not Status.SCHEDULED
+
     def work(self) -> Work:
         """Return the part that Dispatcher and Worker need."""
         return Work(
@@ -190,6 +233,8 @@ class Job:
             self.priority,
             self.accepted_at,
             self.timeout_s,
+            self.pool,
+            self.window,
         )
 
 

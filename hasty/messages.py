@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from hasty.errors import WrongVersion
-from hasty.job import Json, Outcome, Token, Work
+from hasty.job import Json, Outcome, Progress, Status, Token, Window, Work
+from hasty.pools import DEFAULT_POOL
 
 #: Raised by one whenever a message changes.
-VERSION = 1
+VERSION = 2
 
 #: Beyond the timeouts of its jobs, a Run is given so long before the worker is asked again.
 RUN_MARGIN_S = 10.0
@@ -29,9 +30,12 @@ class Request(NamedTuple):
     object_id: str
     handler: str
     timeout_s: float
-    rerun_window_s: float
+    window: Window
     payload: Json = None
     priority: int = 0
+    pool: str = DEFAULT_POOL
+    #: Longest wait for the first start, in seconds; None: any.
+    queue_timeout_s: float | None = None
     idempotency_key: str | None = None
 
 
@@ -104,6 +108,24 @@ class Ended(NamedTuple):
     outcome: Outcome
 
 
+class Deferred(NamedTuple):
+    """An attempt failed; the job goes on with another, which may start at `run_at`."""
+
+    job_id: str
+    token: Token
+    attempt: int
+    run_at: datetime
+    #: How it failed.
+    error: dict[str, Json] | None
+
+
+class Progressed(NamedTuple):
+    """A handler says how far it has come."""
+
+    job_id: str
+    progress: Progress
+
+
 class Declined(NamedTuple):
     """The ledger holds a newer token for this job: this worker has nothing to do with it."""
 
@@ -112,14 +134,69 @@ class Declined(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What happened on a worker. Answered once the ends are settled in hasty_api."""
+    """What happened on a worker. Answered once the ends and delays are in hasty_api."""
 
     worker: str
     boot: int
     started: tuple[Started, ...] = ()
     ended: tuple[Ended, ...] = ()
     declined: tuple[Declined, ...] = ()
+    deferred: tuple[Deferred, ...] = ()
+    progressed: tuple[Progressed, ...] = ()
     version: int = VERSION
+
+
+class Cancel(NamedTuple):
+    """End this job, wherever it stands. Repeating the message changes nothing."""
+
+    job_id: str
+    #: For people: who wants it, and why.
+    reason: str
+    version: int = VERSION
+
+
+class Scale(NamedTuple):
+    """Let a pool have so many workers from now on, until the next deployment."""
+
+    pool: str
+    #: None: as many as its plan and its load say.
+    workers: int | None
+    version: int = VERSION
+
+
+class PoolState(NamedTuple):
+    """How a pool is."""
+
+    name: str
+    min_workers: int
+    max_workers: int
+    #: So many there should be; and whether somebody said so.
+    workers: int
+    pinned: bool
+    #: Workers that answer and take jobs.
+    present: int
+    #: Wanted workers that the latest deployment is still to replace.
+    outdated: int
+    #: Jobs given to workers, and jobs that wait in memory.
+    running: int
+    queued: int
+    oldest_wait_s: float
+
+
+class Pools(NamedTuple):
+    """How the pools of the plan are."""
+
+    generation: int
+    pools: tuple[PoolState, ...]
+
+
+class Cancelled(NamedTuple):
+    """How the job stands after a Cancel."""
+
+    #: None: there is no such job.
+    status: Status | None
+    #: Whether a cancel ended it: this one or an earlier one.
+    by_cancel: bool = False
 
 
 # To a Worker ---------------------------------------------------------------------------------
@@ -152,6 +229,10 @@ class Attendance(NamedTuple):
     process: Process
     #: A handler that was stopped goes on: the process is to be replaced once its jobs are done.
     unfit: bool
+    #: The deployment that it was started under.
+    generation: int = 0
+    #: The version of the handlers it knows.
+    handlers: str = ""
     #: Left out when the asker has met this boot.
     running: tuple[Work, ...] = ()
 
@@ -174,6 +255,13 @@ class Run(NamedTuple):
     def patience_s(self) -> float:
         """How long the caller waits. Then both let go, and it asks again: no call is left behind."""
         return max(forward.work.timeout_s for forward in self.forwards) + RUN_MARGIN_S
+
+
+class Stop(NamedTuple):
+    """These jobs have ended otherwise: stop their handlers. Repeating the message changes nothing."""
+
+    ends: tuple[Ended, ...]
+    version: int = VERSION
 
 
 class Health(NamedTuple):

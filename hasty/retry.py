@@ -13,6 +13,9 @@ Answer = TypeVar("Answer")
 #: Waiting is told at the first failure, and then at every so many: about once in a minute.
 _TOLD_EVERY = 30
 
+#: A bound that was doubled so often is over any cap, and a float can still tell it.
+_MOST_DOUBLINGS = 64
+
 #: A source of numbers in [0, 1).
 Chance = Callable[[], float]
 
@@ -28,6 +31,16 @@ def backoff(first_s: float = 0.05, cap_s: float = 2.0, chance: Chance = random.r
     while True:
         yield bound * (0.5 + chance() / 2)
         bound = min(bound * 2, cap_s)
+
+
+def full_jitter_s(failures: int, first_s: float, cap_s: float, chance: Chance = random.random) -> float:
+    """Return how long to wait, in seconds, after so many failures: anything up to a doubling, capped bound.
+
+    Work that failed together is spread over the whole of the bound. From the same source as
+    `backoff` (there: full jitter).
+    """
+    doublings = min(failures - 1, _MOST_DOUBLINGS)
+    return chance() * min(first_s * 2.0**doublings, cap_s)
 
 
 async def until_answered(

@@ -17,6 +17,14 @@ class HandlersLoaded(NamedTuple):
     version: str
 
 
+class HandlersDiffer(NamedTuple):
+    """A worker knows other handlers than the first of its deployment: its node has other code."""
+
+    worker: str
+    version: str
+    first: str
+
+
 class HandlersMissing(NamedTuple):
     """A worker could not load its handlers; it ends, and Ray starts it again."""
 
@@ -50,6 +58,26 @@ class WorkerLost(NamedTuple):
 
     worker: str
     silent_s: float
+
+
+class WorkerDismissed(NamedTuple):
+    """A worker that had no jobs was ended: it is not wanted, unfit, or of an older plan."""
+
+    worker: str
+
+
+class PoolResized(NamedTuple):
+    """Another number of workers is wanted in a pool."""
+
+    pool: str
+    before: int
+    wanted: int
+
+
+class PoolsMissing(NamedTuple):
+    """Queued jobs were for pools that are not in the plan; they are in the default one now."""
+
+    jobs: int
 
 
 class WorkerSilent(NamedTuple):
@@ -118,11 +146,15 @@ class Waited(NamedTuple):
 
 Event = (
     HandlersLoaded
+    | HandlersDiffer
     | HandlersMissing
     | EpochTaken
     | DispatcherStoodDown
     | WorkerAttended
     | WorkerLost
+    | WorkerDismissed
+    | PoolResized
+    | PoolsMissing
     | WorkerSilent
     | ActorFrozen
     | AttemptBroke

@@ -6,7 +6,7 @@ from hasty.cluster.wire import pack, unpack
 
 
 class Ref:
-    """Calls an actor as Ray does: messages travel as bytes, and a caller that leaves stops nothing."""
+    """Calls an actor as Ray does: what is said travels as bytes, and a caller that leaves stops nothing."""
 
     def __init__(self, actor) -> None:
         self._actor = actor
@@ -21,4 +21,4 @@ class Ref:
         return call
 
     async def _call(self, method, messages):
-        return await getattr(self._actor, method)(*map(unpack, messages))
+        return unpack(pack(await getattr(self._actor, method)(*map(unpack, messages))))

@@ -5,14 +5,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from hasty.actors.refs import Pool
+from hasty.actors.refs import Workers
 from hasty.clock import Clock
 from hasty.dispatch import Attended, Lost
 from hasty.errors import StoreUnavailable, Superseded
 from hasty.messages import Attend, Attendance
 from hasty.pulse import PING_WITHIN_S, Pulse, rest_s
 from hasty.store.base import Ledger
-from hasty.telemetry import ActorFrozen, WorkerAttended, WorkerLost, WorkerSilent, emit
+from hasty.telemetry import ActorFrozen, HandlersDiffer, WorkerAttended, WorkerLost, WorkerSilent, emit
 
 #: A worker that did not come back for so long is judged: its jobs go elsewhere.
 LOST_AFTER_S = 10.0
@@ -23,7 +23,7 @@ class Care:
 
     def __init__(
         self,
-        pool: Pool,
+        workers: Workers,
         ledger: Ledger,
         clock: Clock,
         *,
@@ -32,7 +32,7 @@ class Care:
         epoch: int,
     ) -> None:
         """Ask nothing yet. `tell` takes what was found; `prove_office` raises Superseded if it is lost."""
-        self._pool = pool
+        self._workers = workers
         self._ledger = ledger
         self._clock = clock
         self._tell = tell
@@ -40,7 +40,8 @@ class Care:
         self._epoch = epoch
         #: Workers that were killed and are not back yet: one at most.
         self._condemned: set[str] = set()
-        self._heard: dict[str, Attendance] = {}
+        #: The version of the handlers that was met first, of each deployment.
+        self._handlers: dict[int, str] = {}
 
     async def look_after(self, name: str) -> None:
         """Ask a worker how it is, for ever; raises Superseded once a later epoch is obeyed there."""
@@ -54,7 +55,6 @@ class Care:
             now = self._clock.monotonic()
             if answer is not None:
                 known, lost = answer, False
-                self._heard[name] = answer
                 pulse.heard(now)
                 self._condemned.discard(name)
             else:
@@ -68,24 +68,32 @@ class Care:
                     self._give_up_on(name, pulse.silent_s)
                 elif pulse.stuck:
                     pulse.heard(now)
-                    await self._pool.restart(name)
+                    await self._workers.restart(name)
             await self._clock.sleep(rest_s(asked_at, self._clock.monotonic()))
 
     async def _attend(self, name: str, met: int) -> Attendance | None:
         """Return the answer of a worker that answered in time."""
         try:
-            asked = self._pool.worker(name).attend(Attend(self._epoch, met))
-            answer = await asyncio.wait_for(asked, PING_WITHIN_S)
+            # Not wait_for: that may forget that it was cancelled when the answer comes at that moment.
+            async with asyncio.timeout(PING_WITHIN_S):
+                answer = await self._workers.worker(name).attend(Attend(self._epoch, met))
         except Superseded:
             raise
         except Exception as error:  # noqa: BLE001  one worker's trouble must not end the office
             emit(WorkerSilent(name, repr(error)), level=logging.DEBUG)
-            await self._pool.revive(name)
+            await self._workers.revive(name)
             return None
         if answer.boot != met:
             emit(WorkerAttended(name, answer.boot, len(answer.running)))
-        self._tell(Attended(name, answer.boot, answer.slots, answer.running, leaving=answer.unfit))
+            self._compare(answer)
+        self._tell(Attended(name, answer.boot, answer.slots, answer.running, answer.unfit, answer.generation))
         return answer
+
+    def _compare(self, answer: Attendance) -> None:
+        """Tell when workers of one deployment know different handlers: a node has other code."""
+        known = self._handlers.setdefault(answer.generation, answer.handlers)
+        if known != answer.handlers:
+            emit(HandlersDiffer(answer.worker, answer.handlers, known), level=logging.WARNING)
 
     async def _condemn(self, frozen: Attendance, silent_s: float) -> bool:
         """Kill a frozen worker, unless another one is being replaced already.
@@ -104,12 +112,12 @@ class Care:
             self._condemned.discard(frozen.worker)
             return False
         emit(ActorFrozen(frozen.worker, silent_s), level=logging.WARNING)
-        await self._pool.kill(frozen.process)
+        await self._workers.kill(frozen.process)
         return True
 
-    async def replace(self, name: str) -> None:
-        """Kill the process that answered under this name; Ray gives the worker another."""
-        await self._pool.kill(self._heard[name].process)
+    def forget(self, name: str) -> None:
+        """Care for a worker no more: somebody ends it."""
+        self._condemned.discard(name)
 
     def _give_up_on(self, name: str, silent_s: float) -> None:
         emit(WorkerLost(name, silent_s), level=logging.WARNING)

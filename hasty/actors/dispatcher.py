@@ -1,68 +1,42 @@
-"""The Dispatcher decides who runs what, when: it carries out what the state machine says."""
+"""The Dispatcher decides who runs what, when: it holds the office, and has one reign after another."""
 
-import asyncio
-import contextlib
-import functools
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
-from hasty.actors.care import Care
-from hasty.actors.refs import Pool
-from hasty.batching import Batcher
+from hasty.actors.durable import Durable
+from hasty.actors.perform import closed
+from hasty.actors.refs import Workers
+from hasty.actors.reign import LEASE_S, Reign
+from hasty.actors.staff import Staff
 from hasty.clock import Clock
-from hasty.dispatch import (
-    CAPACITY,
-    Dispatch,
-    Drained,
-    Event,
-    Mark,
-    Offered,
-    Replace,
-    Send,
-    Settle,
-    Settled,
-    Sweep,
-    SweepFailed,
-    Swept,
-    Ticked,
-    Unanswered,
-)
-from hasty.errors import Overloaded, StoreUnavailable, Superseded, Unreachable
-from hasty.job import first_id_of
-from hasty.messages import Declined, Ended, Enqueue, Health, Report, Run, check_version
+from hasty.dispatch import CAPACITY, Closed, Offered, Settle
+from hasty.errors import Superseded, Unreachable
+from hasty.job import Json, Status
+from hasty.messages import Cancel, Cancelled, Enqueue, Health, Pools, Report, Scale, check_version
+from hasty.pools import Plan, PoolPlan
 from hasty.retry import until_answered
-from hasty.store.base import JobStore, Ledger
-from hasty.telemetry import (
-    DispatcherStoodDown,
-    EpochTaken,
-    WorkerSilent,
-    emit,
-)
+from hasty.store.base import Closing, JobStore, Ledger
+from hasty.telemetry import DispatcherStoodDown, EpochTaken, emit
 
-#: The office is held so long without renewal, and renewed three times as often.
-LEASE_S = 9.0
+#: What the error of a job says that somebody cancelled.
+CANCELLED = "CancelRequested"
 
-#: A report is answered after this, if only with "later": before its worker repeats it.
-_SETTLE_WITHIN_S = 20.0
+#: Wait before taking the office again.
+_AGAIN_S = 0.5
 
-#: Marks that wait, at most; more are dropped.
-_MARKS_WAITING = 10_000
 
-#: How often the ledger is pruned, and how many pages at once.
-_PRUNE_EVERY_S = 600.0
-_PRUNED_AT_ONCE = 1_000
+class Draft(NamedTuple):
+    """What is to be the plan where nothing was deployed yet."""
 
-#: How often the machine is told that time passed.
-_TICK_S = 0.25
-
-#: Wait before asking again what was not answered.
-_ASK_AGAIN_S = 0.5
+    pools: Mapping[str, PoolPlan]
+    settings: str = ""
 
 
 class Dispatcher:
-    """Holds the office of an epoch, feeds the state machine, and does what it says.
+    """Holds the office of an epoch, and acts in it.
 
     Everything in its memory can be rebuilt: from the workers, which know what they run, and
     from MongoDB, which knows what is live. `serve` must run beside the calls.
@@ -72,103 +46,140 @@ class Dispatcher:
         self,
         jobs: JobStore,
         ledger: Ledger,
-        pool: Pool,
+        workers: Workers,
         clock: Clock,
         *,
         holder: str,
+        draft: Draft,
         keep_s: float,
         capacity: int = CAPACITY,
     ) -> None:
         """Act as `holder`; settled jobs are kept for `keep_s`, `capacity` queued ones in memory."""
         self._jobs = jobs
         self._ledger = ledger
-        self._pool = pool
+        self._workers = workers
         self._clock = clock
         self._holder = holder
+        self._draft = draft
         self._keep_s = keep_s
         self._capacity = capacity
-        self._machine: Dispatch | None = None
-        self._reign: asyncio.TaskGroup | None = None
-        self._care: Care | None = None
         self._draining = False
-        self._settler: Batcher[Settle, None] = Batcher(
-            self._write_ends, weigh=lambda settle: settle.outcome.weight
+        self._reign: Reign | None = None
+        #: The latest office that was held here: what is settled carries it.
+        self._epoch = 0
+        self._settler = Durable(
+            self._settle,
+            clock,
+            written=self._settled,
+            failed=self._failed,
+            weigh=lambda settle: settle.outcome.weight,
         )
-        #: Jobs whose ends are being written: what is reported again meanwhile is not written twice.
-        self._settling: dict[str, asyncio.Task[None]] = {}
-        self._marker: Batcher[Mark, None] = Batcher(self._write_marks, capacity=_MARKS_WAITING)
 
     # What others ask --------------------------------------------------------------------------
 
     async def enqueue(self, message: Enqueue) -> None:
         """Take note of admitted jobs. Without an office to do so, a sweep finds them later."""
         check_version(message.version)
-        self._apply(Offered(message.works))
+        if self._reign is not None:
+            self._reign.offer(Offered(message.works))
 
     async def report(self, message: Report) -> None:
-        """Take note of what happened on a worker. Returns when the ends are durable in hasty_api.
+        """Take note of what happened on a worker. Returns when its ends and delays are in hasty_api.
 
-        Raises StoreUnavailable when that takes long; the same report may then come again.
+        Raises StoreUnavailable when that takes long, Unreachable where it takes an office that is
+        not held; the same report may then come again.
         """
         check_version(message.version)
-        settles: list[Settle] = []
-        # Ends come first: the start of what has ended need not be shown.
-        facts: tuple[Event, ...] = (*message.ended, *message.started, *self._declined(message))
-        for fact in facts:
-            settles += self._apply(fact)
-        if settles:
-            await self._have_settled(settles)
+        if self._reign is not None:
+            await self._reign.report(message)
+        elif message.ended:
+            # Between two offices: the ledger has spoken all the same.
+            await self._settler.write([Settle(*end) for end in message.ended])
+        if self._reign is None and message.deferred:
+            raise Unreachable("the Dispatcher holds no office")
 
-    async def _have_settled(self, settles: Sequence[Settle]) -> None:
-        """Return when these ends are written. Raises StoreUnavailable when that takes long: it goes on."""
-        new = [settle for settle in settles if settle.job_id not in self._settling]
-        if new:
-            task = asyncio.ensure_future(self._settle(new))
-            self._settling.update(dict.fromkeys((settle.job_id for settle in new), task))
-        tasks = {self._settling[settle.job_id] for settle in settles}
-        done, late = await asyncio.wait(tasks, timeout=_SETTLE_WITHIN_S)
-        for task in done:
-            task.result()
-        if late:
-            raise StoreUnavailable("MongoDB has not confirmed the ends of jobs yet")
+    async def cancel(self, message: Cancel) -> Cancelled:
+        """End a job, wherever it stands; return how it stands then, durable.
 
-    async def _settle(self, settles: Sequence[Settle]) -> None:
+        Of a cancel and an attempt that ends, the ledger lets one win, and both hear which. The
+        handler is stopped after that. Raises TryAgainLater: it may have been carried out or not, and
+        may be asked again.
+        """
+        check_version(message.version)
+        reign = self._in_office()
+        job = (await self._jobs.get([message.job_id])).get(message.job_id)
+        if job is None:
+            return Cancelled(None)
+        if not job.live:
+            return _how_it_stands(job.status, job.error)
+        error = {"type": CANCELLED, "message": message.reason}
+        wanted = closed(job.work(), Status.CANCELLED, self._clock.now(), error)
+        (stands,) = await self._ledger.close([Closing(job.job_id, wanted)])
+        assert stands is not None
+        await reign.close(job.work(), Closed(job.job_id, stands))
+        return _how_it_stands(stands.status, stands.error)
+
+    async def pools(self) -> Pools:
+        """Say how the pools are. Raises Unreachable without an office."""
+        reign = self._in_office()
+        plan = await self._jobs.plan()
+        return Pools(plan.generation if plan is not None else 0, reign.pools())
+
+    async def scale(self, message: Scale) -> Pools:
+        """Let a pool have another number of workers, durably; return how the pools are then.
+
+        Nothing happens to a pool that is not there. Raises TryAgainLater.
+        """
+        check_version(message.version)
+        reign = self._in_office()
+        await self._unless_superseded(reign, reign.resize(message.pool, message.workers))
+        return await self.pools()
+
+    async def follow(self) -> None:
+        """Follow the plan that was deployed last. Raises TryAgainLater."""
+        plan = await self._jobs.plan()
+        if plan is not None:
+            reign = self._in_office()
+            await self._unless_superseded(reign, reign.follow(plan))
+
+    async def _unless_superseded(self, reign: Reign, work: Awaitable[None]) -> None:
+        """Who asked shall ask the later Dispatcher; this one's office ends."""
         try:
-            await self._settler.submit_all(settles)
-        except Exception as error:
-            # The machine holds them as ended: only a new office looks at them again.
-            self._give_up_office(error)
-            raise
-        finally:
-            for settle in settles:
-                del self._settling[settle.job_id]
-        self._apply(Settled(tuple(settle.job_id for settle in settles)))
-
-    def _declined(self, message: Report) -> tuple[Declined, ...]:
-        """A predecessor that thaws declines what its successor runs under the same token: leave it that."""
-        machine = self._machine
-        heard = machine is not None and machine.boot_of(message.worker) == message.boot
-        return message.declined if heard else ()
+            await work
+        except Superseded as error:
+            reign.fail(error)
+            raise Unreachable("a later Dispatcher has taken the office") from error
 
     async def health(self) -> Health:
         """Say whether jobs are being sent to workers."""
-        machine = self._machine
-        if machine is None:
+        reign = self._reign
+        if reign is None:
             return Health("dispatcher", "waits for its office: MongoDB, or another's lease")
-        problem = None if machine.ready else "waits for its workers"
-        return Health("dispatcher", problem, machine.running, machine.queued)
+        return Health("dispatcher", reign.problem, reign.running, reign.queued)
 
     async def drain(self) -> None:
         """Start nothing from now on; what runs goes on."""
         self._draining = True
-        self._apply(Drained())
+        if self._reign is not None:
+            self._reign.drain()
 
-    def _give_up_office(self, why: Exception) -> None:
-        if self._machine is not None and self._reign is not None:
-            self._reign.create_task(self._duty(self._fail, why))
+    async def _settle(self, settles: Sequence[Settle]) -> None:
+        # From now on, not from their ends: those may have been recorded long before anybody heard.
+        until = self._clock.now() + timedelta(seconds=self._keep_s)
+        await self._jobs.settle(settles, self._epoch, until)
 
-    async def _fail(self, why: Exception) -> None:
-        raise why
+    def _settled(self, settles: Sequence[Settle]) -> None:
+        if self._reign is not None:
+            self._reign.settled([settle.job_id for settle in settles])
+
+    def _failed(self, why: Exception) -> None:
+        if self._reign is not None:
+            self._reign.fail(why)
+
+    def _in_office(self) -> Reign:
+        if self._reign is None:
+            raise Unreachable("the Dispatcher holds no office")
+        return self._reign
 
     # The office -------------------------------------------------------------------------------
 
@@ -178,14 +189,19 @@ class Dispatcher:
             epoch = 0
             try:
                 epoch = await until_answered(self._take_office, self._clock.sleep)
-                await self._act(epoch)
+                reign = await until_answered(partial(self._prepare, epoch), self._clock.sleep)
+                emit(EpochTaken(epoch))
+                self._reign = reign
+                if self._draining:
+                    reign.drain()
+                await reign.act()
             except* Superseded:
                 emit(DispatcherStoodDown(epoch, "superseded"), level=logging.WARNING)
             except* Exception as errors:  # noqa: BLE001  whatever it was, the next epoch starts clean
                 emit(DispatcherStoodDown(epoch, repr(errors.exceptions)), level=logging.ERROR)
             finally:
-                self._machine = self._reign = None
-            await self._clock.sleep(_ASK_AGAIN_S)
+                self._reign = None
+            await self._clock.sleep(_AGAIN_S)
 
     async def _take_office(self) -> int:
         await self._jobs.prepare()
@@ -194,134 +210,25 @@ class Dispatcher:
             raise Unreachable("another Dispatcher holds the office")
         return epoch
 
-    async def _act(self, epoch: int) -> None:
-        """Look after the workers and the queue until the office is lost; raises Superseded then."""
-        emit(EpochTaken(epoch))
-        async with asyncio.TaskGroup() as reign:
-            self._machine = Dispatch(epoch, self._pool.names, capacity=self._capacity)
-            self._reign = reign
-            self._care = care = Care(
-                self._pool,
-                self._ledger,
-                self._clock,
-                tell=self._apply,
-                prove_office=functools.partial(self._prove_office, epoch),
-                epoch=epoch,
-            )
-            if self._draining:
-                self._apply(Drained())
-            reign.create_task(self._duty(self._hold_office, epoch))
-            reign.create_task(self._duty(self._tick))
-            reign.create_task(self._duty(self._prune))
-            for name in self._pool.names:
-                reign.create_task(self._duty(care.look_after, name))
+    async def _prepare(self, epoch: int) -> Reign:
+        """Read what a reign begins with. Raises Superseded, StoreUnavailable."""
+        plan: Plan = await self._jobs.plan() or await self._jobs.deploy(*self._draft)
+        staff = Staff(self._jobs, epoch, plan, await self._jobs.rosters())
+        await staff.write()
+        self._workers.follow(plan)
+        self._epoch = epoch
+        return Reign(
+            self._jobs,
+            self._ledger,
+            self._workers,
+            self._clock,
+            epoch=epoch,
+            staff=staff,
+            settler=self._settler,
+            keep_s=self._keep_s,
+            capacity=self._capacity,
+        )
 
-    async def _hold_office(self, epoch: int) -> None:
-        """Renew the lease. While MongoDB is away it runs out, but nobody else can take it either."""
-        while True:
-            await self._clock.sleep(LEASE_S / 3)
-            with contextlib.suppress(StoreUnavailable):
-                await self._prove_office(epoch)
 
-    async def _prove_office(self, epoch: int) -> None:
-        """Renew the lease; raises Superseded when a later epoch was taken."""
-        if not await self._jobs.renew_epoch(epoch, LEASE_S):
-            raise Superseded
-
-    async def _tick(self) -> None:
-        while True:
-            await self._clock.sleep(_TICK_S)
-            self._apply(Ticked())
-
-    async def _prune(self) -> None:
-        """Now and then delete the ledger's pages of jobs whose records have expired.
-
-        A record expires only once its job was settled, so no page goes that is still needed.
-        """
-        while True:
-            await self._clock.sleep(_PRUNE_EVERY_S)
-            with contextlib.suppress(StoreUnavailable):
-                await self._prune_once()
-
-    async def _prune_once(self) -> None:
-        after, before = "", first_id_of(self._clock.now() - timedelta(seconds=self._keep_s))
-        while ids := await self._ledger.ids(after, before, _PRUNED_AT_ONCE):
-            kept = await self._jobs.existing(ids)
-            await self._ledger.forget([job_id for job_id in ids if job_id not in kept])
-            after = ids[-1]
-
-    # The machine ------------------------------------------------------------------------------
-
-    def _apply(self, event: Event) -> list[Settle]:
-        """Feed the machine; carry out its commands. Returns the ends to write: they are waited for."""
-        if self._machine is None or self._reign is None:
-            # Between two offices: the ledger has spoken all the same.
-            return [Settle(event.job_id, event.outcome)] if isinstance(event, Ended) else []
-        settles: list[Settle] = []
-        for command in self._machine.handle(event, self._clock.monotonic()):
-            match command:
-                case Settle():
-                    settles.append(command)
-                case Mark():
-                    # One that is not shown is missed by nobody for long.
-                    with contextlib.suppress(Overloaded):
-                        self._marker.post([command])
-                case Send():
-                    self._reign.create_task(self._duty(self._send, command))
-                case Sweep():
-                    self._reign.create_task(self._duty(self._sweep, command))
-                case Replace() if self._care is not None:
-                    self._reign.create_task(self._duty(self._care.replace, command.worker))
-        return settles
-
-    async def _duty(self, work: Callable[..., Coroutine[Any, Any, None]], *about: Any) -> None:
-        """Do a part of the office; if it fails, the office ends at once, before anybody gives it work."""
-        try:
-            await work(*about)
-        except BaseException:
-            self._machine = None
-            raise
-
-    async def _send(self, command: Send) -> None:
-        """Have the jobs run, and ask again when no answer comes: running them twice joins them."""
-        run = Run(command.forwards[0].token.epoch, command.forwards)
-        boot = self._machine.boot_of(command.worker) if self._machine is not None else 0
-        try:
-            await asyncio.wait_for(self._pool.worker(command.worker).run(run), run.patience_s)
-        except Superseded:
-            raise
-        except Exception as error:  # noqa: BLE001  one worker's trouble must not end the office
-            emit(WorkerSilent(command.worker, repr(error)), level=logging.DEBUG)
-        job_ids = tuple(forward.work.job_id for forward in command.forwards)
-        machine = self._machine
-        # With a new boot everything was sent again already: this chain has a successor.
-        if machine is None or machine.boot_of(command.worker) != boot:
-            return
-        if machine.holds(command.worker, job_ids):
-            await self._clock.sleep(_ASK_AGAIN_S)
-            self._apply(Unanswered(command.worker, job_ids))
-
-    async def _sweep(self, command: Sweep) -> None:
-        try:
-            found = await self._jobs.sweep(command.skip, command.limit)
-        except StoreUnavailable:
-            await self._clock.sleep(_ASK_AGAIN_S)
-            self._apply(SweepFailed())
-        else:
-            self._apply(Swept(found.works, found.exhausted))
-
-    async def _write_ends(self, settles: Sequence[Settle]) -> list[None]:
-        """Write until MongoDB confirms: the ledger decided, this only shows it."""
-        epoch = self._machine.epoch if self._machine is not None else 0
-        # From now on, not from their ends: those may have been recorded long before anybody heard.
-        until = self._clock.now() + timedelta(seconds=self._keep_s)
-        await until_answered(lambda: self._jobs.settle(settles, epoch, until), self._clock.sleep)
-        return [None] * len(settles)
-
-    async def _write_marks(self, marks: Sequence[Mark]) -> list[None]:
-        """Try once: a mark is for people, and the end of the job shows more."""
-        machine = self._machine
-        if machine is not None:
-            with contextlib.suppress(StoreUnavailable):
-                await self._jobs.mark(marks, machine.epoch)
-        return [None] * len(marks)
+def _how_it_stands(status: Status, error: dict[str, Json] | None) -> Cancelled:
+    return Cancelled(status, by_cancel=(error or {}).get("type") == CANCELLED)

@@ -5,6 +5,7 @@ import logging
 from typing import NamedTuple
 
 from hasty.clock import Clock
+from hasty.errors import Unreachable
 from hasty.flight import FlightRecorder
 from hasty.job import Cause
 from hasty.messages import Process
@@ -37,10 +38,14 @@ class Birth:
         self._recorder = recorder
         self._ledger = ledger
         self._clock = clock
+        self._born_s = clock.monotonic()
         self._life: asyncio.Task[Life] | None = None
 
     async def life(self) -> Life:
-        """Return what this process is; waits until the ledger has answered."""
+        """Return what this process is; waits until the ledger has answered.
+
+        Raises Unreachable where a later process has taken its place.
+        """
         if self._life is None:
             self._life = asyncio.ensure_future(self._boot())
         try:
@@ -50,7 +55,11 @@ class Birth:
             raise
 
     async def _boot(self) -> Life:
-        boot = await until_answered(lambda: self._ledger.boot(self._worker, self._process), self._clock.sleep)
+        boot = await until_answered(
+            lambda: self._ledger.boot(self._worker, self._process, self._born_s), self._clock.sleep
+        )
+        if boot is None:
+            raise Unreachable(f"a later process is {self._worker}")
         if (trace := self._recorder.last) is not None:
             blame = Blame(trace.job_id, trace.claim, Cause.BLOCKED if boot.condemned else Cause.CRASHED)
             emit(ProcessLost(self._worker, trace.job_id, blame.cause), level=logging.WARNING)

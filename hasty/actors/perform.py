@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from hasty.actors.stages import Play, Raised
 from hasty.clock import Clock, to_milliseconds
+from hasty.handlers import Term
 from hasty.job import Cause, Json, Outcome, Status, Work
+from hasty.rerun import opening
 
 #: A result is refused above this many bytes of JSON.
 RESULT_LIMIT = 256 * 1024
@@ -15,20 +19,46 @@ RESULT_LIMIT = 256 * 1024
 #: What an error may say of itself, in characters.
 _ERROR_LIMIT = 2_000
 
+#: A child that is killed at the end of its grace needs a moment to be gone.
+_KILL_S = 1.0
+
+
+class Ending(NamedTuple):
+    """How a performance ended."""
+
+    outcome: Outcome
+    #: Whether the handler says that another attempt may do better.
+    retry: bool = False
+    #: Whether the ledger has it already: somebody else ended the job.
+    recorded: bool = False
+
 
 class Performance:
-    """A handler at work, which is stopped only when its timeout is on record."""
+    """A handler at work, which is stopped only when the end of its job is on record."""
 
-    def __init__(self, play: Play, work: Work, attempt: int, *, clock: Clock, worker: str) -> None:
-        """Look after a handler that was just started."""
+    def __init__(
+        self,
+        play: Play,
+        work: Work,
+        attempt: int,
+        *,
+        term: Term,
+        stall_s: float | None,
+        clock: Clock,
+        worker: str,
+    ) -> None:
+        """Look after a handler that was just started; `stall_s` is the longest it may be silent."""
         self._work = work
         self._attempt = attempt
+        self._term = term
+        self._stall_s = stall_s
         self._clock = clock
         self._worker = worker
         self._started_at = clock.now()
         self._started_s = clock.monotonic()
         self._play = play
         self._task = play.task
+        self._ended_otherwise: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     @property
     def job_id(self) -> str:
@@ -40,43 +70,77 @@ class Performance:
         """Whether the handler has ended."""
         return self._task.done()
 
-    async def outcome(self) -> Outcome:
-        """Wait until the handler ends or its timeout passes; say how. Does not stop it.
+    def dismiss(self, outcome: Outcome) -> None:
+        """Wait for the handler no longer: its job has ended otherwise, and the ledger has that."""
+        if not self._ended_otherwise.done():
+            self._ended_otherwise.set_result(outcome)
+
+    async def ending(self) -> Ending:
+        """Wait until the handler ends, its time passes or it is dismissed; say how. Does not stop it.
 
         Waiting for a place to begin does not count. Raises ChildDied when the handler took its
         process with it.
         """
-        await self._play.begun()
+        if self._play.begun is not None:
+            await self._first_of(self._play.begun)
         self._started_at, self._started_s = self._clock.now(), self._clock.monotonic()
-        await self._wait_for_the_end()
+        self._term.begin()
+        overrun = await self._wait_for_the_end()
+        if self._ended_otherwise.done():
+            self._hush()
+            return Ending(self._ended_otherwise.result(), recorded=True)
         if not self._task.done():
-            seconds = f"{self._work.timeout_s:g}"
-            return self._end(Status.CANCELLED, error=_error("Timeout", f"ran longer than {seconds} s"))
+            return self._end(Status.CANCELLED, error=overrun)
         if self._task.cancelled():
             return self._end(Status.FAILED, error=_error("Cancelled", "the handler cancelled itself"))
         result = self._task.result()
         if isinstance(result, Raised):
-            return self._end(Status.FAILED, error=_error(*result))
+            return self._end(Status.FAILED, error=_error(result.kind, result.text), retry=result.retry)
         return self._judge(result)
 
-    async def _wait_for_the_end(self) -> None:
-        """Return when the handler has ended or its whole timeout has passed: a loop's timer may be early."""
-        until_s = self._started_s + self._work.timeout_s
-        while not self._task.done() and (left_s := until_s - self._clock.monotonic()) > 0:
-            await asyncio.wait((self._task,), timeout=left_s)
+    async def _first_of(self, event: "asyncio.Future[Json]", within_s: float | None = None) -> None:
+        """Return when that is done, or the performance is dismissed."""
+        await asyncio.wait(
+            (event, self._ended_otherwise), timeout=within_s, return_when=asyncio.FIRST_COMPLETED
+        )
+
+    async def _wait_for_the_end(self) -> dict[str, Json] | None:
+        """Return when the handler has ended, or why it is to be stopped: all of its time has passed.
+
+        A loop's timer may be early, and the handler may have been granted more time meanwhile.
+        """
+        while not (self._task.done() or self._ended_otherwise.done()):
+            left_s, overrun = self._left()
+            if left_s <= 0:
+                return overrun
+            await self._first_of(self._task, left_s)
+        return None
+
+    def _left(self) -> tuple[float, dict[str, Json]]:
+        """Return the seconds until it is to be stopped, and what that is called."""
+        term, now = self._term, self._clock.monotonic()
+        silent_until_s = math.inf if self._stall_s is None else term.heard_s + self._stall_s
+        if silent_until_s < term.until_s:
+            return silent_until_s - now, _error("Stalled", f"reported no progress for {self._stall_s:g} s")
+        return term.until_s - now, _error("Timeout", f"ran longer than {term.until_s - term.began_s:g} s")
 
     async def stop(self, grace_s: float) -> bool:
         """Stop the handler if it still runs; return whether it is gone within the grace.
 
-        Its outcome must be on record by now.
+        The end of its job must be on record by now.
         """
-        self._play.stop()
-        await asyncio.wait((self._task,), timeout=grace_s)
-        if self._task.done() and not self._task.cancelled():
-            self._task.exception()  # a child that was killed died of it: nobody need hear
+        self._term.end()
+        self._play.stop(grace_s)
+        await asyncio.wait((self._task,), timeout=grace_s + _KILL_S)
+        self._hush()
         return self._task.done()
 
-    def _judge(self, result: Json) -> Outcome:
+    def _hush(self) -> None:
+        """How a handler ends after its job, nobody need hear: a child that was killed died of it."""
+        if self._task.done() and not self._task.cancelled():
+            self._task.exception()
+
+    def _judge(self, result: Json) -> Ending:
         """A result that cannot be kept is a failure of the handler."""
         try:
             size = len(json.dumps(result, allow_nan=False, ensure_ascii=False).encode())
@@ -87,25 +151,48 @@ class Performance:
             return self._end(Status.FAILED, error=_error("BadResult", message))
         return self._end(Status.FINISHED, result=result)
 
-    def _end(self, status: Status, *, result: Json = None, error: dict[str, Json] | None = None) -> Outcome:
+    def _end(
+        self,
+        status: Status,
+        *,
+        result: Json = None,
+        error: dict[str, Json] | None = None,
+        retry: bool = False,
+    ) -> Ending:
         # Not the wall time of now: that may have been set meanwhile, and an attempt has its true length.
         ran = timedelta(seconds=self._clock.monotonic() - self._started_s)
         ended_at = to_milliseconds(self._started_at + ran)
-        return Outcome(status, ended_at, result, error, self._attempt, self._started_at, self._worker)
+        outcome = Outcome(
+            status,
+            ended_at,
+            result,
+            error,
+            self._attempt,
+            self._started_at,
+            self._worker,
+            opening(self._work, status, ended_at),
+        )
+        return Ending(outcome, retry)
 
 
 def without_handler(work: Work, attempt: int, clock: Clock, worker: str) -> Outcome:
     """Say how a job ends whose handler is not registered here."""
     error = _error("NoHandler", f"no handler is registered under the name {work.handler!r}")
     now = clock.now()
-    return Outcome(Status.FAILED, now, None, error, attempt, now, worker)
+    opens_at = opening(work, Status.FAILED, now)
+    return Outcome(Status.FAILED, now, None, error, attempt, now, worker, opens_at)
 
 
-def given_up(causes: Sequence[Cause], clock: Clock) -> Outcome:
+def given_up(work: Work, causes: Sequence[Cause], clock: Clock) -> Outcome:
     """Say how a job ends that cost too many processes."""
     told = ", ".join(causes)
     error = _error("Crashed", f"given up after {len(causes)} lost attempts: {told}")
-    return Outcome(Status.FAILED, clock.now(), None, error | {"causes": [str(cause) for cause in causes]})
+    return closed(work, Status.FAILED, clock.now(), error | {"causes": [str(cause) for cause in causes]})
+
+
+def closed(work: Work, status: Status, at: datetime, error: dict[str, Json]) -> Outcome:
+    """Say how a job ends that no attempt ended."""
+    return Outcome(status, at, None, error, opens_at=opening(work, status, at))
 
 
 def _error(kind: str, message: str) -> dict[str, Json]:

@@ -6,7 +6,23 @@ be made again.
 
 from typing import Protocol
 
-from hasty.messages import Admit, Admitted, Attend, Attendance, Enqueue, Health, Process, Report, Run
+from hasty.messages import (
+    Admit,
+    Admitted,
+    Attend,
+    Attendance,
+    Cancel,
+    Cancelled,
+    Enqueue,
+    Health,
+    Pools,
+    Process,
+    Report,
+    Run,
+    Scale,
+    Stop,
+)
+from hasty.pools import Plan
 
 
 class RegistryRef(Protocol):
@@ -32,6 +48,18 @@ class DispatcherRef(Protocol):
         """See `Dispatcher.report`."""
         ...
 
+    async def cancel(self, message: Cancel) -> Cancelled:
+        """See `Dispatcher.cancel`."""
+        ...
+
+    async def scale(self, message: Scale) -> Pools:
+        """See `Dispatcher.scale`."""
+        ...
+
+    async def pools(self) -> Pools:
+        """See `Dispatcher.pools`."""
+        ...
+
     async def health(self) -> Health:
         """Say how it is."""
         ...
@@ -48,13 +76,16 @@ class WorkerRef(Protocol):
         """See `Worker.run`."""
         ...
 
+    async def stop(self, message: Stop) -> None:
+        """See `Worker.stop`."""
+        ...
 
-class Pool(Protocol):
-    """The workers a Dispatcher looks after."""
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The workers there should be."""
+class Workers(Protocol):
+    """The workers of all pools, as a Dispatcher reaches them."""
+
+    def follow(self, plan: Plan) -> None:
+        """Start workers by this plan from now on."""
         ...
 
     def worker(self, name: str) -> WorkerRef:
@@ -71,6 +102,10 @@ class Pool(Protocol):
 
     async def restart(self, name: str) -> None:
         """Kill whichever process the worker has; never raises."""
+        ...
+
+    async def dismiss(self, name: str) -> None:
+        """End the worker for good: nothing is started again or replayed. Raises Unreachable."""
         ...
 
 

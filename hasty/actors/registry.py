@@ -129,12 +129,12 @@ class Registry:
         return again
 
     async def _look_up(self, object_ids: set[str]) -> dict[str, Job]:
-        """Return the newest jobs. Memory is trusted only for a window that is still shut."""
+        """Return the newest jobs. Memory is trusted only for a window that is shut, and that no end moves."""
         now = self._clock.now()
         found = {}
         for object_id in object_ids:
             job = self._newest.get(object_id)
-            if job is not None and now < job.opens_at:
+            if job is not None and job.window is None and now < job.opens_at:
                 found[object_id] = job
         unknown = object_ids - found.keys()
         if unknown:

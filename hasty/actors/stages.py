@@ -1,14 +1,16 @@
 """Where a handler is performed: in the worker's loop, or in a child that can be killed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from hasty.children import Call, Children
 from hasty.errors import HandlerRaised
 from hasty.flight import FlightRecorder
-from hasty.handlers import Handler, JobContext
-from hasty.job import Json
+from hasty.handlers import Handler, JobContext, Term
+from hasty.handlers.inside import EXTENDED, PROGRESSED, RETURNED
+from hasty.job import Json, Progress, Work
 
 
 class Raised(NamedTuple):
@@ -16,6 +18,8 @@ class Raised(NamedTuple):
 
     kind: str
     text: str
+    #: Whether the handler says that another attempt may do better.
+    retry: bool = False
 
 
 class Play(NamedTuple):
@@ -23,17 +27,17 @@ class Play(NamedTuple):
 
     #: Its end. Raises ChildDied when it took its process with it.
     task: "asyncio.Task[Json | Raised]"
-    #: Returns when it has begun: it may have to wait for a place.
-    begun: Callable[[], Awaitable[None]]
-    #: Makes it end: asks it to, or kills it.
-    stop: Callable[[], object]
+    #: Makes it end within so many seconds: asks it to, and then kills it if it can be killed.
+    stop: Callable[[float], object]
+    #: Done when it has begun, or never will: it may have to wait for a place. None: it has begun.
+    begun: "asyncio.Future[None] | None" = None
 
 
 class Stage(Protocol):
     """A place for handlers."""
 
-    def play(self, handler: Handler, context: JobContext, payload: Json, claim: str) -> Play:
-        """Start an attempt, the one that `claim` opened."""
+    def play(self, handler: Handler, work: Work, attempt: int, claim: str, term: Term) -> Play:
+        """Start an attempt, the one that `claim` opened; `term` is its time, and hears of its progress."""
         ...
 
 
@@ -44,11 +48,11 @@ class InLoop:
         """Record there."""
         self._recorder = recorder
 
-    def play(self, handler: Handler, context: JobContext, payload: Json, claim: str) -> Play:
+    def play(self, handler: Handler, work: Work, attempt: int, claim: str, term: Term) -> Play:
         """See `Stage`. It begins with the next turn of the loop."""
-        steps = self._recorder.follow(_perform(handler, context, payload), context.job_id, claim)
-        task = asyncio.ensure_future(steps)
-        return Play(task, _at_once, task.cancel)
+        steps = _perform(handler, JobContext.of(work, attempt, term), work.payload)
+        task = asyncio.ensure_future(self._recorder.follow(steps, work.job_id, claim))
+        return Play(task, lambda _grace_s: task.cancel())
 
 
 class InChild:
@@ -58,10 +62,11 @@ class InChild:
         """Use these children, which know the handlers by name."""
         self._children = children
 
-    def play(self, handler: Handler, context: JobContext, payload: Json, _claim: str) -> Play:
+    def play(self, handler: Handler, work: Work, attempt: int, _claim: str, term: Term) -> Play:
         """See `Stage`. It begins when a child is free."""
-        call = self._children.start(handler.name, context, payload)
-        return Play(asyncio.ensure_future(_end_of(call)), call.started, call.kill)
+        call = self._children.start(handler.name, work, attempt, hear=lambda told: _hear(term, told))
+        task = asyncio.ensure_future(_end_of(call))
+        return Play(task, call.warn, asyncio.ensure_future(call.started()))
 
 
 async def _perform(handler: Handler, context: JobContext, payload: Json) -> Json | Raised:
@@ -71,18 +76,25 @@ async def _perform(handler: Handler, context: JobContext, payload: Json) -> Json
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001  see above
-        return Raised(type(error).__name__, _text(error))
+        return Raised(type(error).__name__, _text(error), handler.retry.follows(error))
 
 
 async def _end_of(call: Call) -> Json | Raised:
     try:
-        return await call.result()
+        kind, *told = await call.result()
     except HandlerRaised as error:
         return Raised(error.kind, error.text)
+    return told[0] if kind == RETURNED else Raised(*told)
 
 
-async def _at_once() -> None:
-    return
+def _hear(term: Term, told: Json) -> None:
+    """Take what a handler in a child tells: see `hasty.handlers.inside`."""
+    kind, *about = told
+    if kind == EXTENDED:
+        term.extend_until(*about)
+    elif kind == PROGRESSED:
+        at, fraction, message = about
+        term.progressed(Progress(datetime.fromisoformat(at), fraction, message))
 
 
 def _text(error: BaseException) -> str:

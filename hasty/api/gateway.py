@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from hasty.actors.refs import DispatcherRef, RegistryRef
 from hasty.batching import Batcher
@@ -12,15 +13,33 @@ from hasty.errors import (
     StoreUnavailable,
     TryAgainLater,
     UnknownHandler,
+    UnknownJob,
+    UnknownPool,
     Unreachable,
 )
 from hasty.handlers import SLEEP, Handler, Handlers
 from hasty.job import Job, Json, Work, weigh
-from hasty.messages import Accepted, Admit, Answer, Health, Refused, Request
+from hasty.messages import (
+    Accepted,
+    Admit,
+    Answer,
+    Cancel,
+    Health,
+    Pools,
+    PoolState,
+    Refused,
+    Request,
+    Scale,
+)
 from hasty.store.base import JobStore
 
 #: A Registry that does not answer within this leaves the client with a 503.
 _ADMIT_WITHIN_S = 10.0
+
+#: And a Dispatcher: it writes to the ledger, and then to the job.
+_DISPATCHER_WITHIN_S = 30.0
+
+Said = TypeVar("Said")
 
 #: A payload is refused above this many bytes of JSON.
 PAYLOAD_LIMIT = 256 * 1024
@@ -80,7 +99,16 @@ class Gateway:
         """
         known = self._handler(handler)
         check_payload(known, payload)
-        request = Request(self._mint(), object_id, handler, known.timeout_s, known.rerun_window_s, payload)
+        request = Request(
+            self._mint(),
+            object_id,
+            handler,
+            known.timeout_s,
+            known.window,
+            payload,
+            pool=known.pool,
+            queue_timeout_s=known.queue_timeout_s,
+        )
         answer = await self._ask(request)
         if isinstance(answer, Accepted):
             return answer.work
@@ -111,6 +139,38 @@ class Gateway:
                 return await self._reads.submit(job_id)
         except TimeoutError:
             raise StoreUnavailable("MongoDB did not answer in time") from None
+
+    async def cancel(self, job_id: str, reason: str) -> tuple[Job, bool]:
+        """End a job wherever it stands; return it as it stands then, and whether a cancel ended it.
+
+        Raises UnknownJob. Raises TryAgainLater when no clear answer could be had: asking again is safe.
+        """
+        answer = await self._ask_dispatcher(self._dispatcher.cancel(Cancel(job_id, reason)))
+        job = await self.get(job_id) if answer.status is not None else None
+        if job is None:
+            raise UnknownJob(f"There is no job with the id {job_id}.")
+        return job, answer.by_cancel
+
+    async def pools(self) -> Pools:
+        """Say how the pools are. Raises TryAgainLater."""
+        return await self._ask_dispatcher(self._dispatcher.pools())
+
+    async def scale(self, pool: str, workers: int | None) -> PoolState:
+        """Let a pool have so many workers; None: as its plan and its load say. Durable.
+
+        Raises UnknownPool, TryAgainLater.
+        """
+        answer = await self._ask_dispatcher(self._dispatcher.scale(Scale(pool, workers)))
+        pools = {state.name: state for state in answer.pools}
+        if pool not in pools:
+            raise UnknownPool(f"There is no pool {pool!r}; there are: {', '.join(pools)}.")
+        return pools[pool]
+
+    async def _ask_dispatcher(self, asked: Awaitable[Said]) -> Said:
+        try:
+            return await asyncio.wait_for(asked, _DISPATCHER_WITHIN_S)
+        except TimeoutError:
+            raise Unreachable("the dispatcher did not answer in time") from None
 
     async def ready(self) -> dict[str, str]:
         """Return what is not ready, and why: empty when all is well."""

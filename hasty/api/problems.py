@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from hasty.api.schemas import path_of
 from hasty.errors import FixTheRequest, InvalidRequest, TryAgainLater, UnknownHandler
-from hasty.job import Json
+from hasty.job import Job, Json
 from hasty.messages import Refused
 
 _logger = logging.getLogger("hasty.api")
@@ -25,9 +25,11 @@ CODES: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "Nothing is served at this path."),
     "unknown_handler": (404, "No handler has this name; `handlers` lists those there are."),
     "unknown_job": (404, "There is no job with this id."),
+    "unknown_pool": (404, "No pool has this name."),
     "method_not_allowed": (405, "The path is served, but not for this method."),
     "rerun_window": (409, "The object had a job within its rerun window: `job_id`, `retry_after`."),
     "unfinished": (409, "The object's last job has not ended yet: `job_id`, `retry_after`."),
+    "already_ended": (409, "The job ended before it could be cancelled: `job_id`, `job_status`."),
     "body_too_large": (413, "The body is larger than 1 MiB."),
     "payload_too_large": (413, "The payload is longer than 256 KiB of JSON."),
     "invalid_request": (422, "Fields are not what they must be; `errors` names each."),
@@ -60,7 +62,8 @@ class Problem(BaseModel):
         examples=[[{"field": "payload.width", "message": "Input should be greater than 0"}]],
     )
     handlers: list[str] | None = Field(None, description="With `unknown_handler`.")
-    job_id: str | None = Field(None, description="With `rerun_window` and `unfinished`.")
+    job_id: str | None = Field(None, description="With `rerun_window`, `unfinished` and `already_ended`.")
+    job_status: str | None = Field(None, description="With `already_ended`.")
     retry_after: int | None = Field(None, description="Seconds, where waiting helps; also a header.")
 
 
@@ -88,6 +91,13 @@ def refusal(refused: Refused) -> Response:
     seconds = math.ceil(refused.retry_after_s)
     links = {"job": path_of(refused.job_id)}
     return problem(refused.reason, job_id=refused.job_id, retry_after=seconds, links=links)
+
+
+def already_ended(job: Job) -> Response:
+    """Say that a cancel came too late."""
+    detail = f"The job has ended already: it is {job.status}."
+    links = {"job": path_of(job.job_id)}
+    return problem("already_ended", detail, job_id=job.job_id, job_status=str(job.status), links=links)
 
 
 async def _fix_the_request(_request: Request, error: Exception) -> Response:

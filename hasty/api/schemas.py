@@ -1,12 +1,14 @@
 """What clients send and what they are shown, apart from what is stored."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from hasty.handlers import SLEEP
 from hasty.job import Job, Status, Work
+from hasty.messages import PoolState
+from hasty.pools import MOST_WORKERS
 
 #: Longest object_id, in characters.
 OBJECT_ID_LIMIT = 512
@@ -15,6 +17,9 @@ ObjectId = Annotated[str, StringConstraints(strict=True, min_length=1, max_lengt
 
 #: Longest name of a handler that is looked for, in characters.
 _NAME_LIMIT = 128
+
+#: Longest reason of a cancel, in characters.
+_REASON_LIMIT = 500
 
 
 class Submission(BaseModel):
@@ -37,6 +42,79 @@ class NewJob(BaseModel):
     payload: Any = Field(None, description="What the handler is given: JSON as its annotation asks for.")
 
 
+class Cancellation(BaseModel):
+    """The body of `POST /v1/jobs/{id}/cancel`; it may be left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: Annotated[str, StringConstraints(strict=True, max_length=_REASON_LIMIT)] = Field(
+        "cancelled over HTTP", description="For people; it becomes the `message` of the job's `error`."
+    )
+
+
+class Scaling(BaseModel):
+    """The body of `PATCH /v1/pools/{name}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int | Literal["auto"] = Field(
+        description="So many workers from now on, until the next deployment; "
+        "`auto`: as many as the settings and the load say.",
+        json_schema_extra={
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto"}]
+        },
+    )
+
+    @field_validator("workers", mode="plain")
+    @classmethod
+    def _is_a_size(cls, given: Any) -> Any:
+        if given != "auto" and not (type(given) is int and 1 <= given <= MOST_WORKERS):
+            msg = f"must be a whole number from 1 to {MOST_WORKERS}, or auto"
+            raise ValueError(msg)
+        return given
+
+
+class PoolView(BaseModel):
+    """A pool as clients see it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    min_workers: int
+    max_workers: int
+    workers: int = Field(description="So many there should be.")
+    pinned: bool = Field(description="Whether somebody said so; otherwise the settings and the load.")
+    present: int = Field(description="Workers that answer and take jobs.")
+    outdated: int = Field(description="Workers that the latest deployment has not replaced yet.")
+    running: int = Field(description="Jobs given to its workers.")
+    queued: int = Field(description="Jobs that wait, as far as the Dispatcher has them in memory.")
+    oldest_wait_s: float = Field(description="For how long the next job has waited, in seconds.")
+
+    @classmethod
+    def of(cls, state: PoolState) -> Self:
+        """Show a pool."""
+        return cls(**state._asdict())
+
+
+class PoolsView(BaseModel):
+    """All pools."""
+
+    model_config = ConfigDict(frozen=True)
+
+    generation: int = Field(description="Grows with each deployment.")
+    pools: list[PoolView]
+
+
+class ProgressView(BaseModel):
+    """How far a handler says it has come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    fraction: float | None = Field(default=None, description="From 0 to 1.")
+    message: str | None = None
+
+
 class Links(BaseModel):
     """Where to go from a job."""
 
@@ -57,7 +135,13 @@ class JobView(BaseModel):
     payload: Any = None
     result: Any = Field(default=None, description="What the handler returned, once the job has finished.")
     error: dict[str, Any] | None = Field(
-        default=None, description="`type` and `message`, once the job has failed or was cancelled."
+        default=None,
+        description="`type` and `message`, once the job has failed or was cancelled; "
+        "while it is retried, those of its last attempt.",
+    )
+    progress: ProgressView | None = Field(default=None, description="While it runs, if the handler says so.")
+    run_at: datetime | None = Field(
+        default=None, description="While it is scheduled: when its next attempt may start."
     )
     accepted_at: datetime
     started_at: datetime | None = None
@@ -77,6 +161,8 @@ class JobView(BaseModel):
             payload=job.payload,
             result=job.result,
             error=job.error,
+            progress=ProgressView(**job.progress._asdict()) if job.progress is not None else None,
+            run_at=job.run_at,
             accepted_at=job.accepted_at,
             started_at=job.started_at,
             ended_at=job.ended_at,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hasty.bench.load import Load
 from hasty.local.mongod import Mongod
+from hasty.pools import DEFAULT_POOL
 from hasty.store.mongo import MongoJobStore
 from hasty.store.mongo.connection import connect
 
@@ -32,5 +33,5 @@ def wait_until_all_ended(folder: Path) -> None:
 async def _wait_until_all_ended(uri: str) -> None:
     async with connect(uri) as client:
         jobs = MongoJobStore(client)
-        while (await jobs.sweep((), 1)).works:  # noqa: ASYNC110  the event is in another process
+        while (await jobs.sweep(DEFAULT_POOL, (), 1)).works:  # noqa: ASYNC110  the event is in another process
             await asyncio.sleep(LOOK_S)

@@ -17,11 +17,6 @@ REGISTRY = "hasty-registry"
 DISPATCHER = "hasty-dispatcher"
 
 
-def worker_names(count: int) -> tuple[str, ...]:
-    """Name the workers of a pool of `count`."""
-    return tuple(f"hasty-worker-{position}" for position in range(count))
-
-
 def machine_folder(settings: Settings) -> Path:
     """Name the folder that a hasty's actors on one machine share, and nobody else.
 

@@ -5,6 +5,7 @@ standard output. It is a process of its own because a Ray driver ends when its n
 and whoever looks after the node must not.
 
     hears  deploy                   once Ray is up; until then it imports what takes long
+    says   told some words          how far it is, where workers are replaced
     says   deployed                 once the replicas run
     hears  join                     instead of deploy, where its predecessor did that
     says   joined
@@ -29,7 +30,7 @@ def main() -> int:
             command, _, rest = line.strip().partition(" ")
             if command == "deploy":
                 system.connect(os.environ["RAY_ADDRESS"])
-                system.deploy(Settings.load(os.environ))
+                system.deploy(Settings.load(os.environ), lambda told: _say(f"told {told}"))
                 _say("deployed")
             elif command == "join":
                 system.connect(os.environ["RAY_ADDRESS"])

@@ -12,7 +12,22 @@ from hasty.cluster.channel import Channel
 from hasty.cluster.processes import kill
 from hasty.cluster.wire import pack, unpack
 from hasty.errors import HastyError, Unreachable
-from hasty.messages import Admit, Admitted, Attend, Attendance, Enqueue, Health, Process, Report, Run
+from hasty.messages import (
+    Admit,
+    Admitted,
+    Attend,
+    Attendance,
+    Cancel,
+    Cancelled,
+    Enqueue,
+    Health,
+    Pools,
+    Process,
+    Report,
+    Run,
+    Scale,
+    Stop,
+)
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -50,6 +65,25 @@ class RayRef:
         """See `DispatcherRef`."""
         await self._say("report", message)
 
+    async def cancel(self, message: Cancel) -> Cancelled:
+        """See `DispatcherRef`."""
+        answer: Cancelled = await self._call("cancel", pack(message))
+        return answer
+
+    async def scale(self, message: Scale) -> Pools:
+        """See `DispatcherRef`."""
+        answer: Pools = await self._call("scale", pack(message))
+        return answer
+
+    async def pools(self) -> Pools:
+        """See `DispatcherRef`."""
+        answer: Pools = await self._call("pools")
+        return answer
+
+    async def follow(self) -> None:
+        """Ask a Dispatcher to follow the latest deployment."""
+        await self._call("follow")
+
     async def attend(self, message: Attend) -> Attendance:
         """See `WorkerRef`."""
         answer: Attendance = await self._call("attend", pack(message))
@@ -58,6 +92,10 @@ class RayRef:
     async def run(self, message: Run) -> None:
         """See `WorkerRef`."""
         await self._say("run", message)
+
+    async def stop(self, message: Stop) -> None:
+        """See `WorkerRef`."""
+        await self._call("stop", pack(message))
 
     async def health(self) -> Health:
         """See `RegistryRef` and `DispatcherRef`."""
@@ -79,6 +117,10 @@ class RayRef:
             handle = await asyncio.to_thread(self._resolve)
             # Takes some six seconds where the process is stopped.
             await asyncio.to_thread(lambda: ray.kill(handle, no_restart=False))
+
+    def forget(self) -> None:
+        """Look the actor up again with the next call: it was replaced, or ended."""
+        self._handle = None
 
     async def drain(self) -> None:
         """Ask it to take nothing new."""

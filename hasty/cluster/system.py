@@ -1,7 +1,6 @@
 """Putting hasty onto a running Ray cluster, and draining it."""
 
 import asyncio
-import functools
 import logging
 import socket
 import time
@@ -11,12 +10,18 @@ from typing import TypeVar
 import ray
 from ray import serve
 
-from hasty.cluster.hosts import find, start_dispatcher, start_registry, start_worker
+from hasty.cluster.hosts import start_dispatcher, start_registry
 from hasty.cluster.ingress import application
-from hasty.cluster.names import APPLICATION, DISPATCHER, NAMESPACE, REGISTRY, worker_names
+from hasty.cluster.named import find
+from hasty.cluster.names import APPLICATION, DISPATCHER, NAMESPACE, REGISTRY
 from hasty.cluster.refs import RayRef
+from hasty.cluster.workers import described, plan_of, start_worker
 from hasty.errors import CannotStart, TryAgainLater
+from hasty.pools import Plan, worker_names
+from hasty.retry import until_answered
 from hasty.settings import Settings
+from hasty.store.mongo import MongoJobStore
+from hasty.store.mongo.connection import connect as connect_to_mongo
 
 Answer = TypeVar("Answer")
 
@@ -53,18 +58,61 @@ def _knock(address: str) -> None:
         pass
 
 
-def deploy(settings: Settings) -> None:
+def deploy(settings: Settings, tell: Callable[[str], None]) -> None:
     """Put hasty onto the cluster, or change what is there; return when its replicas run.
 
-    The HTTP options are fixed at the first deploy.
+    Where it runs already, each worker in turn takes no more jobs, ends those it has, and gives
+    way to one with the new settings and code; `tell` hears how far that is. Then come the Gateways:
+    what they admit, the workers know. The HTTP options are fixed at the first deploy.
     """
+    runs_already = _exists(DISPATCHER)
+    plan = asyncio.run(_write_plan(settings))
     # They start while Serve does; the Gateway would create them too.
     start_registry(settings)
     start_dispatcher(settings)
-    for name in worker_names(settings.workers):
-        start_worker(name, settings)
+    if not runs_already:
+        for pool, size in plan.pools.items():
+            for name in worker_names(pool, 0, size.min_workers):
+                start_worker(name, settings, plan.generation)
     start_serve(settings)
+    if runs_already:
+        asyncio.run(_roll(plan, tell))
     serve.run(application(settings), name=APPLICATION, route_prefix="/")
+
+
+def _exists(name: str) -> bool:
+    try:
+        find(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def _write_plan(settings: Settings) -> Plan:
+    async with connect_to_mongo(settings.jobs_uri) as client:
+        store = MongoJobStore(client)
+        return await until_answered(
+            lambda: store.deploy(plan_of(settings), described(settings)), asyncio.sleep
+        )
+
+
+async def _roll(plan: Plan, tell: Callable[[str], None]) -> None:
+    """Have the Dispatcher follow the plan; return when no worker of an older one is left."""
+    dispatcher = RayRef(lambda: find(DISPATCHER))
+    await until_answered(dispatcher.follow, asyncio.sleep)
+    told = ""
+    while True:
+        state = await until_answered(dispatcher.pools, asyncio.sleep)
+        left = {pool.name: pool for pool in state.pools if pool.outdated}
+        if state.generation >= plan.generation and not left:
+            return
+        told_now = "; ".join(
+            f"{name}: {pool.outdated} of {pool.workers} workers" for name, pool in left.items()
+        )
+        if told_now and told_now != told:
+            tell(f"replacing workers one by one, left in {told_now}")
+            told = told_now
+        await asyncio.sleep(_LOOK_S)
 
 
 def start_serve(settings: Settings) -> None:
@@ -91,7 +139,7 @@ def drain(within_s: float, tell: Callable[[int], None]) -> int:
 
 
 async def _drain(within_s: float, tell: Callable[[int], None]) -> int:
-    registry, dispatcher = (RayRef(functools.partial(find, name)) for name in (REGISTRY, DISPATCHER))
+    registry, dispatcher = RayRef(lambda: find(REGISTRY)), RayRef(lambda: find(DISPATCHER))
     until = time.monotonic() + within_s
     for ref in (registry, dispatcher):
         # One that does not answer admits and starts nothing either.

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from hasty.job import Outcome
+from hasty.job import Json, Outcome, Token
 from hasty.messages import Forward
 
 
@@ -15,8 +15,9 @@ class Send(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """Read the first `limit` live jobs of the order that are not in `skip`."""
+    """Read the first `limit` jobs of this pool's queue that are not in `skip`."""
 
+    pool: str
     skip: frozenset[str]
     limit: int
 
@@ -30,6 +31,16 @@ class Mark(NamedTuple):
     at: datetime
 
 
+class Postpone(NamedTuple):
+    """Write into hasty_api that the job waits for its next attempt. As its worker has it: see `Deferred`."""
+
+    job_id: str
+    token: Token
+    attempt: int
+    run_at: datetime
+    error: dict[str, Json] | None
+
+
 class Settle(NamedTuple):
     """Write the end of a job into hasty_api."""
 
@@ -37,10 +48,18 @@ class Settle(NamedTuple):
     outcome: Outcome
 
 
-class Replace(NamedTuple):
-    """Kill the process of this worker, so that it gets another: it has no jobs, and is to have none."""
+class Halt(NamedTuple):
+    """Have this worker stop the handler of a job that has ended otherwise."""
+
+    worker: str
+    job_id: str
+    outcome: Outcome
+
+
+class Dismiss(NamedTuple):
+    """End this worker for good: it has no jobs, and gets none. If it is wanted, another takes its name."""
 
     worker: str
 
 
-Command = Send | Sweep | Mark | Settle | Replace
+Command = Send | Sweep | Mark | Postpone | Settle | Halt | Dismiss

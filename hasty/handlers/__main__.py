@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from hasty.errors import CannotStart
 from hasty.handlers.catalogue import Handler, Handlers
 from hasty.handlers.loading import load
+from hasty.job import Window
+from hasty.pools import DEFAULT_POOL
 from hasty.settings import Settings
 
 
@@ -32,9 +34,25 @@ def _lines(handlers: Handlers) -> Iterator[str]:
 
 
 def _limits(handler: Handler) -> str:
+    """Tell what is true of each handler, and of the rest what is not as usual."""
+    told = [
+        f"timeout {handler.timeout_s:g} s",
+        f"rerun window {handler.window.seconds:g} s{_window(handler)}",
+        f"given up after {handler.max_crashes} crashes",
+    ]
+    if handler.retry.retries:
+        told.append(f"{handler.retry.retries} retries")
+    if handler.pool != DEFAULT_POOL:
+        told.append(f"pool {handler.pool}")
+    return ", ".join(told)
+
+
+def _window(handler: Handler) -> str:
+    counted = " from its end" if handler.window.from_end else ""
+    if len(handler.window.after) == len(Window(0).after):
+        return counted
     return (
-        f"timeout {handler.timeout_s:g} s, rerun window {handler.rerun_window_s:g} s, "
-        f"given up after {handler.max_crashes} crashes"
+        f"{counted} after {' or '.join(handler.window.after)}" if handler.window.after else " until its end"
     )
 
 

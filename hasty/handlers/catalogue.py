@@ -4,22 +4,53 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hasty.errors import CannotStart, FixTheHandler
+from hasty.errors import BadResult, CannotStart, FixTheHandler, InvalidRequest
 from hasty.handlers.context import JobContext
 from hasty.handlers.shapes import Shape
 from hasty.handlers.signature import UNTYPED, Signature
-from hasty.job import Json
+from hasty.job import Json, Window
+from hasty.pools import DEFAULT_POOL
+from hasty.retry import full_jitter_s
 
 #: A job is given up when it killed its worker so often, unless its handler says otherwise.
 MAX_CRASHES = 3
 
 #: So many digits of a version are plenty to tell two sets of handlers apart.
 _VERSION_DIGITS = 16
+
+
+class Retrying(NamedTuple):
+    """What happens after an attempt failed."""
+
+    #: So many attempts follow, at most.
+    retries: int
+    #: The bound of the first wait, in seconds; it doubles with each failure, up to the cap.
+    backoff_s: float = 1.0
+    backoff_cap_s: float = 300.0
+    #: Only after errors of these classes.
+    on: tuple[type[BaseException], ...] = (Exception,)
+
+    def follows(self, error: BaseException) -> bool:
+        """Whether an attempt that ended with this error may be followed by another.
+
+        A payload that does not fit, or a result of a wrong type, is no different the next time.
+        """
+        return self.retries > 0 and isinstance(error, self.on) and not isinstance(error, _NEVER_BETTER)
+
+    def wait_s(self, failures: int) -> float:
+        """Return how long to wait after so many failures, in seconds."""
+        return full_jitter_s(failures, self.backoff_s, self.backoff_cap_s)
+
+
+_NEVER_BETTER = (InvalidRequest, BadResult)
+
+#: An attempt that fails is the last.
+NEVER = Retrying(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +62,20 @@ class Handler:
     function: Callable[..., Any]
     #: Longest an attempt may run, in seconds.
     timeout_s: float
-    #: Time in which the object's next job is refused, in seconds from acceptance.
-    rerun_window_s: float
+    #: When the object's next job is admitted.
+    window: Window
+    #: Longest an attempt may run that asks for more time; None: no longer than any other.
+    max_timeout_s: float | None = None
+    #: Longest silence between two reports of progress, in seconds; None: any.
+    stall_timeout_s: float | None = None
+    #: How long a handler that was stopped may take to end.
+    grace_s: float = 5.0
     #: A job that killed its worker so often is given up.
     max_crashes: int = MAX_CRASHES
+    retry: Retrying = NEVER
+    pool: str = DEFAULT_POOL
+    #: Longest wait for the first start, in seconds; None: any.
+    queue_timeout_s: float | None = None
     signature: Signature = UNTYPED
 
     @property
@@ -51,6 +92,13 @@ class Handler:
     def result(self) -> Shape:
         """What its result must look like."""
         return self.signature.result
+
+    @property
+    def limits(self) -> list[Json]:
+        """All that was said of it, for comparing."""
+        others = {"function", "signature", "retry"}
+        said = [getattr(self, each.name) for each in fields(self) if each.name not in others]
+        return [*said, *self.retry[:-1], sorted(error.__qualname__ for error in self.retry.on)]
 
     @property
     def where(self) -> str:
@@ -102,10 +150,7 @@ class Handlers(Mapping[str, Handler]):
         The files are those in which the handlers are defined, as they are when this is first
         asked; what those import from elsewhere does not count.
         """
-        limits = [
-            (handler.name, handler.timeout_s, handler.rerun_window_s, handler.max_crashes)
-            for handler in self.values()
-        ]
+        limits = [handler.limits for handler in self.values()]
         sources = {_source(handler.function) for handler in self.values()}
         told = json.dumps([sorted(limits), sorted(sources)])
         return hashlib.sha256(told.encode()).hexdigest()[:_VERSION_DIGITS]

@@ -1,16 +1,18 @@
 """`@hasty.handler`: how a user's function says that it is a handler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Annotated, Any, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hasty.errors import FixTheHandler
-from hasty.handlers.catalogue import MAX_CRASHES, Handler
+from hasty.handlers.catalogue import MAX_CRASHES, Handler, Retrying
 from hasty.handlers.shapes import complaints
 from hasty.handlers.signature import Signature
+from hasty.job import Status, Window
+from hasty.pools import DEFAULT_POOL, PoolName
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,15 +20,51 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _MARK = "__hasty_handler__"
 
 
-class Options(BaseModel):
-    """What can be said of a handler. None: as the settings say."""
+_DAY_S, _YEAR_S = 86_400, 31_536_000
 
-    model_config = ConfigDict(frozen=True, strict=True)
+Seconds = Annotated[float, Field(gt=0, le=_DAY_S)]
+
+#: From what the rerun window counts, and what keeps it shut.
+WindowFrom = Literal["accepted", "finished"]
+End = Literal["finished", "failed", "cancelled"]
+
+
+class Options(BaseModel):
+    """What can be said of a handler. None: as the settings say, or no limit."""
+
+    model_config = ConfigDict(frozen=True, strict=True, arbitrary_types_allowed=True)
 
     name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
-    timeout: Annotated[float, Field(gt=0, le=86_400)] | None
-    rerun_window: Annotated[float, Field(ge=0, le=31_536_000)] | None
+    timeout: Seconds | None
+    max_timeout: Seconds | None
+    stall_timeout: Seconds | None
+    grace: Annotated[float, Field(ge=0, le=600)]
+    rerun_window: Annotated[float, Field(ge=0, le=_YEAR_S)] | None
+    window_from: WindowFrom
+    window_after: Annotated[tuple[End, ...], Field(strict=False)]
+    retries: Annotated[int, Field(ge=0, le=1_000)]
+    backoff: Annotated[float, Field(gt=0, le=_DAY_S)]
+    backoff_cap: Annotated[float, Field(gt=0, le=_DAY_S)]
+    retry_on: tuple[type[Exception], ...]
     max_crashes: Annotated[int, Field(ge=1, le=1_000)]
+    pool: PoolName
+    queue_timeout: Annotated[float, Field(gt=0, le=_YEAR_S)] | None
+
+    @field_validator("retry_on", mode="before")
+    @classmethod
+    def _one_is_enough(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, type) else given
+
+    def window(self, default_s: float) -> Window:
+        """Return the rerun window; `default_s` long unless something else was said."""
+        seconds = default_s if self.rerun_window is None else self.rerun_window
+        after = tuple(sorted({Status(end) for end in self.window_after}))
+        return Window(seconds, self.window_from == "finished", after)
+
+    @property
+    def retrying(self) -> Retrying:
+        """What happens after an attempt failed."""
+        return Retrying(self.retries, self.backoff, self.backoff_cap, self.retry_on)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +82,14 @@ class Declaration:
             name=options.name,
             function=self.function,
             timeout_s=timeout_s if options.timeout is None else options.timeout,
-            rerun_window_s=rerun_window_s if options.rerun_window is None else options.rerun_window,
+            window=options.window(rerun_window_s),
+            max_timeout_s=options.max_timeout,
+            stall_timeout_s=options.stall_timeout,
+            grace_s=options.grace,
             max_crashes=options.max_crashes,
+            retry=options.retrying,
+            pool=options.pool,
+            queue_timeout_s=options.queue_timeout,
             signature=self.signature,
         )
 
@@ -59,8 +103,19 @@ def handler(
     *,
     name: str | None = None,
     timeout: float | None = None,
+    max_timeout: float | None = None,
+    stall_timeout: float | None = None,
+    grace: float = 5.0,
     rerun_window: float | None = None,
+    window_from: WindowFrom = "accepted",
+    window_after: Sequence[End] = ("finished", "failed", "cancelled"),
+    retries: int = 0,
+    backoff: float = 1.0,
+    backoff_cap: float = 300.0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
     max_crashes: int = MAX_CRASHES,
+    pool: str = DEFAULT_POOL,
+    queue_timeout: float | None = None,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -70,8 +125,19 @@ def handler(
     *,
     name: str | None = None,
     timeout: float | None = None,
+    max_timeout: float | None = None,
+    stall_timeout: float | None = None,
+    grace: float = 5.0,
     rerun_window: float | None = None,
+    window_from: WindowFrom = "accepted",
+    window_after: Sequence[End] = ("finished", "failed", "cancelled"),
+    retries: int = 0,
+    backoff: float = 1.0,
+    backoff_cap: float = 300.0,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
     max_crashes: int = MAX_CRASHES,
+    pool: str = DEFAULT_POOL,
+    queue_timeout: float | None = None,
 ) -> Any:
     """Make a function a handler, to be called for jobs; it stays the function it was.
 
@@ -81,10 +147,27 @@ def handler(
     Args:
         function: The function, where the decorator is used bare.
         name: What clients call it; by default the function's name.
-        timeout: Longest an attempt may run, in seconds; by default `HASTY_TIMEOUT_S`.
+        timeout: Longest an attempt may run, in seconds; by default `HASTY_TIMEOUT_S`. Then the job
+            is cancelled.
+        max_timeout: Longest an attempt may run that asks for more time with `job.extend`.
+        stall_timeout: Longest silence between two calls of `job.progress`, in seconds. Then the job
+            is cancelled.
+        grace: Seconds that a stopped handler gets to end, before its process is killed (not async) or
+            its worker is replaced (async).
         rerun_window: Seconds in which the object's next job is refused; by default
             `HASTY_RERUN_WINDOW_S`.
+        window_from: Whether the window counts from when the job was accepted, or from its end
+            ("finished", however it ended).
+        window_after: The ends that keep the window shut; after any other it opens at once.
+        retries: So many attempts follow one that raised, at most.
+        backoff: Bound of the wait before the first of them, in seconds; it doubles with each. The
+            wait is drawn from all that is under it.
+        backoff_cap: The bound grows no further than this.
+        retry_on: Only these errors are retried.
         max_crashes: A job that killed its worker so often is given up.
+        pool: The pool of workers that runs it.
+        queue_timeout: Longest wait for the first start, in seconds from acceptance. Then the job is
+            cancelled.
 
     Raises:
         FixTheHandler: The function or an option cannot be used; it says what to change.
@@ -92,8 +175,19 @@ def handler(
     options = {
         "name": name,
         "timeout": timeout,
+        "max_timeout": max_timeout,
+        "stall_timeout": stall_timeout,
+        "grace": grace,
         "rerun_window": rerun_window,
+        "window_from": window_from,
+        "window_after": window_after,
+        "retries": retries,
+        "backoff": backoff,
+        "backoff_cap": backoff_cap,
+        "retry_on": retry_on,
         "max_crashes": max_crashes,
+        "pool": pool,
+        "queue_timeout": queue_timeout,
     }
 
     def declare(function: Function) -> Function:

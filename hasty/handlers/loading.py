@@ -1,19 +1,15 @@
 """Finding users' handlers: import the modules they named, and take what is declared there."""
 
-import asyncio
-import functools
 import importlib
 import linecache
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from hasty.errors import CannotStart
-from hasty.handlers.catalogue import Handler, Handlers
-from hasty.handlers.context import JobContext
+from hasty.handlers.catalogue import Handlers
 from hasty.handlers.decorator import Declaration, declaration_of
 from hasty.handlers.sleep import built_in
-from hasty.job import Json
 from hasty.settings import Settings
 from hasty.telemetry import HandlersLoaded, emit
 
@@ -22,31 +18,29 @@ def load(settings: Settings) -> Handlers:
     """Return the built-in handlers and those of the modules that the settings name.
 
     Every process that loads the same files gets the same handlers. Raises CannotStart with one
-    line: a module cannot be imported, has no handler in it, or two handlers have one name.
+    line: a module cannot be imported or has no handler in it, two handlers have one name, or one
+    wants a pool that there is not.
     """
     # A handler that several modules import is one handler.
-    found = dict.fromkeys(one for path in settings.handlers for one in _declared_in(path))
+    found = dict.fromkeys(one for path in settings.handlers for one in declared_in(path))
     limits = {"timeout_s": settings.timeout_s, "rerun_window_s": settings.rerun_window_s}
     handlers = Handlers(*built_in(settings).values(), *(one.handler(**limits) for one in found))
+    _check_pools(handlers, settings)
     emit(HandlersLoaded(",".join(handlers), handlers.version))
     return handlers
 
 
-def in_child(settings: Settings) -> dict[str, Callable[[JobContext, Json], Json]]:
-    """Return all handlers as functions that block, for a child process: also the async ones.
-
-    Raises as `load` does.
-    """
-    return {name: functools.partial(_block, handler) for name, handler in load(settings).items()}
-
-
-def _block(handler: Handler, context: JobContext, payload: Json) -> Json:
-    if handler.is_async:
-        return asyncio.run(handler.call(context, payload))
-    return handler.call_sync(context, payload)
+def _check_pools(handlers: Handlers, settings: Settings) -> None:
+    pools = settings.all_pools
+    for handler in handlers.values():
+        if handler.pool not in pools:
+            raise CannotStart(
+                f"the handler {handler.name!r} wants the pool {handler.pool!r}, and there are: "
+                f"{', '.join(pools)}; add [pools.{handler.pool}] to the settings, or name another"
+            )
 
 
-def _declared_in(path: str) -> list[Declaration]:
+def declared_in(path: str) -> list[Declaration]:
     """Return what is declared in a module: what its names, and those of modules below it, stand for."""
     _import(path)
     below = sorted(name for name in sys.modules if name == path or name.startswith(f"{path}."))

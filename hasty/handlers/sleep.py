@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hasty.handlers.catalogue import Handler, Handlers
 from hasty.handlers.context import JobContext
-from hasty.job import Json
+from hasty.job import Json, Window
 
 if TYPE_CHECKING:
     from hasty.settings import Settings
@@ -23,7 +23,7 @@ def built_in(settings: "Settings") -> Handlers:
             name=SLEEP,
             function=sleeper(settings.sleep_min_s, settings.sleep_max_s),
             timeout_s=settings.timeout_s,
-            rerun_window_s=settings.rerun_window_s,
+            window=Window(settings.rerun_window_s),
         )
     )
 

@@ -3,12 +3,13 @@
 import fcntl
 import json
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import psutil
 
-from hasty.errors import CannotStart
+from hasty.errors import AlreadyRunning, CannotStart
 
 
 class DataFolder:
@@ -27,7 +28,7 @@ class DataFolder:
     def hold(self) -> None:
         """Become its holder, creating it for this user alone.
 
-        Raises CannotStart when somebody else is, or it cannot be written to.
+        Raises AlreadyRunning when somebody else is, CannotStart when it cannot be written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -36,9 +37,9 @@ class DataFolder:
         except OSError as error:
             raise CannotStart(f"cannot use the data folder {self.path}: {error.strerror}") from error
         if not held:
-            raise CannotStart(
-                f"the data folder {self.path} is in use by another `hasty up`: "
-                "stop it with `hasty down`, or set HASTY_DATA_DIR"
+            raise AlreadyRunning(
+                f"the data folder {self.path} is in use by another hasty: "
+                "stop that with `hasty down`, or set HASTY_DATA_DIR"
             )
 
     def try_hold(self) -> bool:
@@ -91,13 +92,22 @@ class DataFolder:
             return {}
         return found
 
-    def write_record(self, **facts: str | int) -> None:
+    def write_record(self, **facts: Any) -> None:
         """Write down how the holder can be reached and what must be cleaned up after it."""
         _write(self.path / "up.json", json.dumps(facts))
 
     def remove_record(self) -> None:
         """All is cleaned up."""
         (self.path / "up.json").unlink(missing_ok=True)
+
+    def deployed(self) -> dict[str, str]:
+        """Return the settings that were deployed last, as variables; the databases are not among them."""
+        found: dict[str, str] = json.loads((self.path / "deployed.json").read_text())
+        return found
+
+    def write_deployed(self, settings: Mapping[str, str]) -> None:
+        """Write down what whoever brings hasty back is to deploy."""
+        _write(self.path / "deployed.json", json.dumps(dict(settings)))
 
 
 def _write(file: Path, text: str) -> None:

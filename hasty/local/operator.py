@@ -28,13 +28,15 @@ class Operator:
                 start_new_session=True,
             )
 
-    def deploy(self) -> bool:
+    def deploy(self, tell: Callable[[str], None] = lambda _words: None) -> bool:
         """Have hasty put onto Ray, which is up; return True when its replicas run.
+
+        `tell` hears how far it is, where it runs already and workers are replaced.
 
         Returns False when this process died before it could tell: another one may do better.
         Raises CannotStart when they will not run.
         """
-        return self._does("deploy", "deployed")
+        return self._does("deploy", "deployed", tell)
 
     def join(self) -> bool:
         """Have it take the place of the one that deployed; nothing of hasty is touched.
@@ -66,11 +68,13 @@ class Operator:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def _does(self, command: str, done: str) -> bool:
+    def _does(self, command: str, done: str, tell: Callable[[str], None] | None = None) -> bool:
         self._tell(command)
         for word, rest in self._said():
             if word == done:
                 return True
+            if word == "told" and tell is not None:
+                tell(rest)
             if word == "failed":
                 raise CannotStart(rest)
         return False
@@ -86,5 +90,5 @@ class Operator:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             word, _, rest = line.strip().partition(" ")
-            if word in {"deployed", "joined", "running", "drained", "failed"}:
+            if word in {"told", "deployed", "joined", "running", "drained", "failed"}:
                 yield word, rest

@@ -84,6 +84,8 @@ class Up:
     def _start(self) -> None:
         self._instance = self._folder.instance()
         self._check_handlers()
+        wanted = self._settings.model_copy(update={"instance": self._instance})
+        self._folder.write_deployed(wanted.without_secrets().to_environment())
         self._clean_up_after_predecessor()
         self._port_claim = _claim_port(self._settings.http_host, self._settings.http_port)
         self._find_database()
@@ -149,6 +151,19 @@ class Up:
             operator = self._replace_operator()
         self._wait_until_served()
         self._serving = True
+        self._say_how_it_is_reached()
+
+    def _say_how_it_is_reached(self) -> None:
+        """Write down what a later `hasty up` with this data folder needs to deploy onto this one."""
+        assert self._head is not None
+        self._folder.write_record(
+            instance=self._instance,
+            run_dir=str(self._run_dir),
+            driver=dict(self._head.environment),
+            embedded=self._mongod is not None,
+            import_path=self._environment.get("PYTHONPATH", ""),
+            fixed={"http_host": self._settings.http_host, "http_port": self._settings.http_port},
+        )
 
     def _replace_operator(self) -> Operator:
         if self._operator is not None:
@@ -158,8 +173,8 @@ class Up:
 
     def _driver_environment(self) -> dict[str, str]:
         assert self._head is not None
-        given = {"api_mongo_uri": self._jobs_uri(), "instance": self._instance}
-        settings = Settings.load({}, {**self._settings.model_dump(exclude_unset=True), **given})
+        secrets = {"api_mongo_uri": self._jobs_uri(), "worker_mongo_uri": self._settings.worker_mongo_uri}
+        settings = Settings.load(self._folder.deployed(), secrets)
         return {**self._environment, **self._head.environment, **settings.to_environment()}
 
     def _wait_until_served(self) -> None:

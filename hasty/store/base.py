@@ -5,13 +5,14 @@ ledger (the Workers claim, record and close). Every method may raise
 StoreUnavailable: then what was asked may or may not have happened, and asking again is safe.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from hasty.dispatch import Mark, Settle
-from hasty.job import Cause, Job, Outcome, Token, Work
-from hasty.messages import Process
+from hasty.dispatch import Mark, Postpone, Settle
+from hasty.job import KEPT_AFTER_WINDOW, Cause, Job, Json, Outcome, Token, Work
+from hasty.messages import Process, Progressed
+from hasty.pools import Plan, PoolPlan, Roster
 
 #: Closed attempts a ledger document keeps; older ones fall out.
 ATTEMPTS_KEPT = 32
@@ -31,7 +32,14 @@ def settled_fields(outcome: Outcome) -> dict[str, Any]:
     if not outcome.attempt:
         for name in ("attempt", "started_at", "worker"):
             del fields[name]
+    if outcome.opens_at is None:
+        del fields["opens_at"]
     return fields
+
+
+def kept_until(outcome: Outcome, until: datetime) -> datetime:
+    """Return when a settled record may be forgotten: at `until`, unless its window asks for more."""
+    return until if outcome.opens_at is None else max(until, outcome.opens_at + KEPT_AFTER_WINDOW)
 
 
 class JobStore(Protocol):
@@ -69,15 +77,39 @@ class JobStore(Protocol):
         """Keep these records at least `until`; return the ids that were still there to keep."""
         ...
 
-    async def sweep(self, skip: Collection[str], limit: int) -> Found:
-        """Return the first `limit` live jobs in the order of the queue that are not in `skip`.
+    async def sweep(self, pool: str, skip: Collection[str], limit: int) -> Found:
+        """Return the first `limit` jobs in the order of a pool's queue that are not in `skip`.
 
+        In the queue are all jobs that have not ended, but for those that wait for a later time.
         Where they are heavy it may be fewer, the first of them; then they are not exhausted.
         """
         ...
 
     async def mark(self, marks: Sequence[Mark], epoch: int) -> None:
         """Show jobs as running, unless they ended or a later epoch wrote. May be lost: it is for people."""
+        ...
+
+    async def note(self, notes: Sequence[Progressed]) -> None:
+        """Show how far running jobs have come, unless they ended. May be lost: it is for people."""
+        ...
+
+    async def postpone(self, postpones: Sequence[Postpone], epoch: int) -> None:
+        """Show jobs as scheduled, out of the queue, unless they ended; durable when it returns."""
+        ...
+
+    async def wake(self, now: datetime, limit: int) -> tuple[Work, ...]:
+        """Put scheduled jobs whose time has come back into the queue, the first `limit`; return them.
+
+        They are in the queue when it returns; what nobody hears of is found there by a sweep.
+        """
+        ...
+
+    async def overdue(self, now: datetime, limit: int) -> tuple[Work, ...]:
+        """Return jobs that waited for their first start for longer than they may, as far as is known here."""
+        ...
+
+    async def excuse(self, job_ids: Collection[str]) -> None:
+        """Note that these jobs were started: how long they waited matters no more."""
         ...
 
     async def settle(self, settlements: Sequence[Settle], epoch: int, until: datetime) -> None:
@@ -96,6 +128,26 @@ class JobStore(Protocol):
 
     async def renew_epoch(self, epoch: int, lease_s: float) -> bool:
         """Prolong the lease; False when a later epoch was taken."""
+        ...
+
+    async def deploy(self, pools: Mapping[str, PoolPlan], settings: str) -> Plan:
+        """Make this the plan, under the next generation; durable when it returns."""
+        ...
+
+    async def plan(self) -> Plan | None:
+        """Return the plan; None before the first."""
+        ...
+
+    async def rosters(self) -> dict[str, Roster]:
+        """Return how many workers each pool has, as was written last."""
+        ...
+
+    async def enroll(self, rosters: Mapping[str, Roster], epoch: int) -> bool:
+        """Write how many workers each pool has; durable. False, and nothing done, if a later epoch wrote."""
+        ...
+
+    async def adopt(self, pools: Collection[str], skip: Collection[str] = ()) -> int:
+        """Move what waits for other pools than these into the default one, but for `skip`; say how many."""
         ...
 
 
@@ -131,6 +183,16 @@ class Claimed(NamedTuple):
     attempt: int
     #: Attempts that were lost with nobody to blame.
     losses: int = 0
+    #: Attempts that failed and were followed by another.
+    retries: int = 0
+
+
+class Later(NamedTuple):
+    """The last attempt failed, and the next may not start before `run_at`, and not under this token."""
+
+    attempt: int
+    run_at: datetime
+    error: dict[str, Json] | None
 
 
 class Spent(NamedTuple):
@@ -149,7 +211,7 @@ class Stale(NamedTuple):
     """A newer token, or another process under this token, has the job."""
 
 
-ClaimAnswer = Claimed | Over | Stale | Spent
+ClaimAnswer = Claimed | Over | Stale | Spent | Later
 
 
 class Blame(NamedTuple):
@@ -161,12 +223,21 @@ class Blame(NamedTuple):
 
 
 class Record(NamedTuple):
-    """How the attempt that `claim` opened decided its job."""
+    """How the attempt that `claim` opened ended, and with it its job, unless it is to be retried."""
 
     job_id: str
     claim: str
     boot: int
     outcome: Outcome
+    #: When the job's next attempt may start; None: there is to be none, the outcome is final.
+    retry_at: datetime | None = None
+
+    @property
+    def later(self) -> Later | None:
+        """What stands in the ledger after it, where it is to be retried."""
+        if self.retry_at is None:
+            return None
+        return Later(self.outcome.attempt, self.retry_at, self.outcome.error)
 
 
 class Closing(NamedTuple):
@@ -174,6 +245,8 @@ class Closing(NamedTuple):
 
     job_id: str
     outcome: Outcome
+    #: Only if no attempt was ever made.
+    untouched: bool = False
 
 
 class Ledger(Protocol):
@@ -183,8 +256,12 @@ class Ledger(Protocol):
         """Return the store's wall time."""
         ...
 
-    async def boot(self, worker: str, process: Process) -> Boot:
-        """Count one more start of this worker's process; a greater boot is a later process."""
+    async def boot(self, worker: str, process: Process, born_s: float) -> Boot | None:
+        """Count one more process that became this worker, at `born_s` by its node's monotonic clock.
+
+        A greater boot is a later process. None: one that was born later on the same node was counted
+        already. This one stood still before it could be, and its place is taken.
+        """
         ...
 
     async def condemn(self, worker: str, boot: int) -> bool:
@@ -198,7 +275,8 @@ class Ledger(Protocol):
         the stored one; or it is the stored one, and the open attempt is an earlier boot's of this
         worker, or is blamed; or the open attempt is this very claim's. An attempt that was open
         is closed as lost, with its cause. A blamed one is a charge; one whose end is
-        unexplained, a loss.
+        unexplained, a loss. After an attempt that is to be retried only a newer token may claim,
+        and not before the time: Later. A token that was answered so is spent.
         """
         ...
 
@@ -206,16 +284,23 @@ class Ledger(Protocol):
         """Declare open attempts to be over by their own doing; those that are not open are left alone."""
         ...
 
-    async def record(self, records: Sequence[Record]) -> list[Outcome | None]:
-        """Write outcomes; return for each the outcome that stands, durable.
+    async def record(self, records: Sequence[Record]) -> list[Outcome | Later | None]:
+        """Write outcomes; return for each what stands, durable: the job's outcome, or its next attempt.
 
         An outcome is written only while its claim is the open attempt. None: the job is open
         under somebody else's claim, and this attempt's outcome counts for nothing.
         """
         ...
 
-    async def close(self, closings: Sequence[Closing]) -> list[Outcome]:
-        """End jobs, running or not; return for each the outcome that stands, ours or an earlier one."""
+    async def close(self, closings: Sequence[Closing]) -> list[Outcome | None]:
+        """End jobs, running or not; return for each the outcome that stands, ours or an earlier one.
+
+        None: it was to be closed untouched, and was started.
+        """
+        ...
+
+    async def finals(self, job_ids: Collection[str]) -> dict[str, Outcome]:
+        """Return how those of these jobs ended that have; durable."""
         ...
 
     async def ids(self, after: str, before: str, limit: int) -> list[str]:

@@ -62,6 +62,8 @@ class Place:
     #: What names this incarnation to those who would kill it.
     identity: Identity
     actor: Any = None
+    #: The deployment under which a worker was started.
+    generation: int = 1
     #: A worker's flight recorder.
     record: bytearray = field(default_factory=bytearray)
     #: Cut off: nothing gets in or out.

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from hasty.actors.dispatcher import Dispatcher
+from hasty.actors.dispatcher import Dispatcher, Draft
 from hasty.actors.registry import Registry
 from hasty.actors.stages import Play, Raised
 from hasty.actors.watchdog import watch
@@ -17,11 +17,12 @@ from hasty.actors.worker import Worker
 from hasty.api.gateway import Gateway
 from hasty.clock import epoch_ms
 from hasty.dispatch import CAPACITY
-from hasty.errors import ChildDied
+from hasty.errors import ChildDied, Unreachable
 from hasty.flight import SIZE, FlightRecorder
-from hasty.handlers import SLEEP, Handler, Handlers, JobContext
+from hasty.handlers import SLEEP, Handler, Handlers, JobContext, Term
 from hasty.job import Job, Json, Work
-from hasty.messages import Process, Refused
+from hasty.messages import PoolState, Process, Refused
+from hasty.pools import DEFAULT_POOL, Plan, PoolPlan, worker_names
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing.clock import VirtualClock
 from hasty.testing.journal import Journal
@@ -29,7 +30,7 @@ from hasty.testing.loop import VirtualLoop
 from hasty.testing.network import Link, Network, Place
 from hasty.testing.stores import RemoteStore
 
-REGISTRY, DISPATCHER, GATEWAY = "registry", "dispatcher", "gateway"
+REGISTRY, DISPATCHER, GATEWAY = _OTHERS = "registry", "dispatcher", "gateway"
 
 #: The holder of the Dispatcher's office, unless another is named.
 HOLDER = "one"
@@ -78,15 +79,20 @@ class System:
         # A connection breaks with the Gateway behind it; nobody makes the request again.
         self.internet.weather.replayed = 0.0
         self.handlers = handlers
-        self.workers = tuple(f"worker-{n}" for n in range(1, workers + 1))
+        #: How large the default pool is, and what was deployed last.
+        self.size = PoolPlan(workers, workers, slots)
         self.parts = parts or Parts()
         self.jobs = self.parts.jobs(VirtualClock(loop))
         self.ledger = self.parts.ledger(VirtualClock(loop))
-        self._slots, self._capacity, self._keep_s = slots, capacity, keep_s
+        self._capacity, self._keep_s = capacity, keep_s
         #: Who bears a name: usually one, two while a partition lasts.
         self.places: dict[str, list[Place]] = {}
         self._incarnations = itertools.count(1)
         self._ids = itertools.count(1)
+        #: The deployment under which each worker was started.
+        self._generations: dict[str, int] = {}
+        #: Workers that were ended for good: only who wants them again starts them.
+        self.ended: set[str] = set()
         #: What is left of the workers' flight recorders.
         self._records: dict[str, bytearray] = {}
         self._client = Place("client", loop.process("client"), Process("node", 0, 0))
@@ -94,15 +100,28 @@ class System:
     # Life and death --------------------------------------------------------------------------
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Every actor there should be."""
-        return (REGISTRY, DISPATCHER, GATEWAY, *self.workers)
+    def workers(self) -> tuple[str, ...]:
+        """The workers that there should be at the start, and those that were started since."""
+        first = worker_names(DEFAULT_POOL, 0, self.size.min_workers)
+        return tuple(dict.fromkeys((*first, *(name for name in self.places if name not in _OTHERS))))
 
-    def start(self, name: str, *, ahead_s: float = 0.0, holder: str = HOLDER) -> Place:
-        """Start one more incarnation of an actor, whose clock is `ahead_s` off."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every actor that there should be."""
+        return (*_OTHERS, *worker_names(DEFAULT_POOL, 0, self.size.min_workers))
+
+    def start(
+        self, name: str, *, ahead_s: float = 0.0, holder: str = HOLDER, generation: int | None = None
+    ) -> Place:
+        """Start one more incarnation of an actor, whose clock is `ahead_s` off.
+
+        A worker that is started again keeps what it was started with, unless a `generation` is given.
+        """
         number = next(self._incarnations)
         process = self.loop.process(f"{name}#{number}")
         place = Place(name, process, Process("node", number, number))
+        place.generation = self._generations.get(name, 1) if generation is None else generation
+        self._generations[name] = place.generation
         clock = VirtualClock(self.loop, ahead_s=ahead_s)
         build = functools.partial(self._build, place, clock, holder)
         place.actor = process.context.run(build)
@@ -111,10 +130,9 @@ class System:
         return place
 
     def start_all(self) -> None:
-        """Start every actor that has no incarnation."""
+        """Start every actor that has no incarnation, but for those that were ended for good."""
         for name in self.names:
-            if not self.places.get(name):
-                self.start(name)
+            self._start_again(name)
 
     def kill(self, place: Place) -> None:
         """End an incarnation in the middle of whatever it does."""
@@ -142,7 +160,8 @@ class System:
                 self.network.later(self._start_again, place.name, within_s=3.0)
 
     def _start_again(self, name: str) -> None:
-        if not self.places.get(name):
+        # One that was ended for good is not restarted, also if that was under way.
+        if not self.places.get(name) and name not in self.ended:
             self.start(name)
 
     def kill_all(self) -> None:
@@ -166,6 +185,24 @@ class System:
         """Return a job as clients see it. Raises what `Gateway.get` raises, and Unreachable."""
         answer: Job | None = await self._gateway().get(job_id)
         return answer
+
+    async def cancel(self, job_id: str, reason: str = "") -> tuple[Job, bool]:
+        """End a job. Raises what `Gateway.cancel` raises, and Unreachable."""
+        answer: tuple[Job, bool] = await self._gateway().cancel(job_id, reason)
+        return answer
+
+    async def scale(self, workers: int | None) -> PoolState:
+        """Resize the default pool. Raises what `Gateway.scale` raises, and Unreachable."""
+        answer: PoolState = await self._gateway().scale(DEFAULT_POOL, workers)
+        return answer
+
+    async def deploy(self) -> None:
+        """Roll the workers, as a deployment of new handlers does; return when that has begun.
+
+        Raises what `Dispatcher.follow` raises, and Unreachable.
+        """
+        await self.jobs.deploy({DEFAULT_POOL: self.size}, "")
+        await Link(self.internet, self._client, DISPATCHER, _Bearer(self, DISPATCHER)).follow()
 
     async def ready(self) -> None:
         """Return when the Gateway says that all is well."""
@@ -194,9 +231,10 @@ class System:
         dispatcher = self.parts.dispatcher(
             jobs,
             ledger,
-            _Pool(self, place),
+            _Workers(self, place),
             clock,
             holder=holder,
+            draft=Draft({DEFAULT_POOL: self.size}),
             keep_s=self._keep_s,
             capacity=self._capacity,
         )
@@ -227,7 +265,8 @@ class System:
             dispatcher=self.link(place, DISPATCHER),
             handlers=self.handlers,
             clock=clock,
-            slots=self._slots,
+            slots=self.size.slots,
+            generation=place.generation,
             mint=lambda: f"claim-{next(self._ids)}",
         )
         return worker
@@ -255,24 +294,28 @@ IN_CHILD: contextvars.ContextVar[bool] = contextvars.ContextVar("hasty.testing.i
 class SimulatedChild:
     """A place for handlers whose death is told by raising ChildDied. See `hasty.actors.stages.Stage`."""
 
-    def play(self, handler: Handler, context: JobContext, payload: Json, _claim: str) -> Play:
+    def play(self, handler: Handler, work: Work, attempt: int, _claim: str, term: Term) -> Play:
         """Run it at once: there is always a child free."""
         inside = contextvars.copy_context()
         inside.run(IN_CHILD.set, True)
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._perform(handler, context, payload), context=inside)
-        return Play(task, self._begun, task.cancel)
+        performed = self._perform(handler, JobContext.of(work, attempt, term), work.payload)
+        task = asyncio.get_running_loop().create_task(performed, context=inside)
+        return Play(task, lambda grace_s: self._stop(task, grace_s))
+
+    def _stop(self, task: "asyncio.Task[Json | Raised]", grace_s: float) -> None:
+        """Ask it to end, and kill it after its grace."""
+        task.cancel()
+        asyncio.get_running_loop().call_later(grace_s, task.cancel)
 
     async def _perform(self, handler: Handler, context: JobContext, payload: Json) -> Json | Raised:
         try:
-            return await handler.call(context, payload)
+            if handler.is_async:
+                return await handler.call(context, payload)
+            return handler.call_sync(context, payload)
         except ChildDied:
             raise
-        except Exception as error:  # noqa: BLE001  it is a user's code
-            return Raised(type(error).__name__, str(error))
-
-    async def _begun(self) -> None:
-        return
+        except (Exception, SystemExit) as error:  # noqa: BLE001  it is a user's code
+            return Raised(type(error).__name__, str(error), handler.retry.follows(error))
 
 
 class _Bearer:
@@ -288,23 +331,26 @@ class _Bearer:
         return self._found
 
 
-class _Pool:
-    """The workers as a Dispatcher sees them. See `hasty.actors.refs.Pool`."""
+class _Workers:
+    """The workers as a Dispatcher reaches them. See `hasty.actors.refs.Workers`."""
 
     def __init__(self, system: System, place: Place) -> None:
         self._system, self._place = system, place
-        self._links = {name: system.link(place, name) for name in system.workers}
+        self._links: dict[str, Any] = {}
+        self._generation = 0
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self._system.workers
+    def follow(self, plan: Plan) -> None:
+        self._generation = plan.generation
 
     def worker(self, name: str) -> Any:
+        if name not in self._links:
+            self._links[name] = self._system.link(self._place, name)
         return self._links[name]
 
     async def revive(self, name: str) -> None:
         if not self._place.cut and not self._system.places.get(name):
-            self._system.start(name)
+            self._system.ended.discard(name)
+            self._system.start(name, generation=self._generation)
 
     async def kill(self, process: Process) -> None:
         if not self._place.cut:
@@ -313,6 +359,13 @@ class _Pool:
     async def restart(self, name: str) -> None:
         for place in self._system.places.get(name, ()):
             await self.kill(place.identity)
+
+    async def dismiss(self, name: str) -> None:
+        if self._place.cut:
+            raise Unreachable
+        self._system.ended.add(name)
+        for place in tuple(self._system.places.get(name, ())):
+            self._system.kill(place)
 
 
 class _Peer:

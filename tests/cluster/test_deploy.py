@@ -20,7 +20,10 @@ SERVE = str(Path(sys.executable).with_name("serve"))
 @pytest.fixture
 def cluster(tmp_path):
     run_dir = make_run_dir()
-    head = Head.launch(HeadPlan(uuid.uuid4().hex, run_dir, tmp_path / "token", tmp_path / "ray.log"))
+    # It believes in a GPU, and hands that out like any other.
+    has = ("--num-gpus=1", '--resources={"licence": 1}')
+    plan = HeadPlan(uuid.uuid4().hex, run_dir, tmp_path / "token", tmp_path / "ray.log", options=has)
+    head = Head.launch(plan)
     try:
         head.wait_until_up()
         yield head
@@ -58,11 +61,44 @@ def asked(port: str, path: str):
         return None
 
 
+def deploy(environment):
+    said = subprocess.run([HASTY, "deploy"], env=environment, capture_output=True, text=True, check=True)
+    assert "hasty is deployed" in said.stdout
+
+
+def v1(port: str, path: str, body: dict | None = None):
+    content = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1{path}", content, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def result_of(port: str, job: dict):
+    until(lambda: v1(port, f"/jobs/{job['id']}")["ended_at"], "the job to end")
+    return v1(port, f"/jobs/{job['id']}")["result"]
+
+
 def test_hasty_deploy_and_again(environment):
-    for _ in range(2):
-        said = subprocess.run([HASTY, "deploy"], env=environment, capture_output=True, text=True, check=True)
-        assert "hasty is deployed" in said.stdout
-    a_job_ends(environment["HASTY_HTTP_PORT"])
+    """Handlers run where the resources of their pools are: also those that a later deployment names."""
+    port = environment["HASTY_HTTP_PORT"]
+    gpu = {"num_gpus": 0.5, "resources": {"licence": 0.5}, "runtime_env": {"env_vars": {"GREETING": "hello"}}}
+    pools = {"gpu": gpu, "elsewhere": {"resources": {"nowhere": 1}}}
+    environment |= {"HASTY_HANDLERS": "tests.cluster.placed", "PYTHONPATH": str(ROOT)}
+    deploy(environment | {"HASTY_POOLS": json.dumps(pools)})
+    a_job_ends(port)
+    seen = v1(port, "/jobs", {"object_id": "a", "handler": "looks"})
+    waiting = v1(port, "/jobs", {"object_id": "b", "handler": "waits"})
+    # It reaches the child as well, which runs what is not async.
+    assert result_of(port, seen) == {"CUDA_VISIBLE_DEVICES": "0", "GREETING": "hello"}
+    until(lambda: state_of(port, "elsewhere")["queued"] == 1, "the job to wait in its pool")
+    assert state_of(port, "elsewhere")["present"] == 0
+    # There is a place now; who was never placed is ordered anew.
+    deploy(environment | {"HASTY_POOLS": json.dumps(pools | {"elsewhere": {"resources": {"licence": 0.5}}})})
+    assert result_of(port, waiting) == "placed"
+    assert {pool["outdated"] for pool in v1(port, "/pools")["pools"]} == {0}
+
+
+def state_of(port: str, name: str) -> dict:
+    return next(pool for pool in v1(port, "/pools")["pools"] if pool["name"] == name)
 
 
 def test_hasty_deploy_without_a_cluster_says_so_in_one_line(mongo_uri):

@@ -59,16 +59,16 @@ def test_the_busiest_of_the_workers_is_killed_while_200_jobs_run(patient, record
 #: What only a driver can do: end an actor for good, as far as Ray is concerned.
 FORSAKE = """
 import os, ray
-from hasty.cluster import hosts, system
+from hasty.cluster import named, system
 system.connect(os.environ["RAY_ADDRESS"])
-ray.kill(hosts.find("hasty-worker-0"), no_restart=True)
+ray.kill(named.find("hasty-worker-default-0"), no_restart=True)
 """
 
 
 def test_a_worker_that_ray_has_given_up_is_created_anew(patient, records):
     jobs = [patient.submit(object_id) for object_id in some_objects(20)]
     until(all_running(records, jobs), "the jobs to run")
-    its = {"_id": {"$in": jobs}, "open.worker": "hasty-worker-0"}
+    its = {"_id": {"$in": jobs}, "open.worker": "hasty-worker-default-0"}
     assert records.hasty_worker.ledger.count_documents(its)
     before = {process.pid for process in patient.actors("ray::WorkerHost")}
     environment = patient.actor("hasty.cluster.operator").environ()

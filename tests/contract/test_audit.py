@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hasty.dispatch import Mark, Settle
-from hasty.job import Outcome, Status, Token
+from hasty.job import Outcome, Progress, Status, Token
+from hasty.messages import Progressed
 from hasty.store.base import Claim, Closing, Record
 from hasty.store.mongo.audit import CHANGED, DELETED, Audit
+from tests.contract.test_waiting import a_postpone
 from tests.unit.examples import a_job
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -67,6 +69,30 @@ async def test_the_history_of_a_job_is_what_was_written_since(audit, began, mong
 
 def replace_status(outcome):
     return outcome._replace(status=Status.CANCELLED)
+
+
+async def test_a_retry_is_read_as_one_attempt_that_failed_and_another(audit, began, mongo_jobs, mongo_ledger):
+    run_at = NOW + timedelta(seconds=5)
+    failed = replace_status(ENDED)._replace(status=Status.FAILED, attempt=1)
+    await mongo_jobs.insert([a_job("job")])
+    await mongo_ledger.claim([a_claim()])
+    await mongo_jobs.mark([Mark("job", "w", 1, NOW)], 1)
+    await mongo_jobs.note([Progressed("job", Progress(NOW, 0.5))])
+    await mongo_ledger.record([Record("job", "c1", 1, failed, run_at)])
+    await mongo_jobs.postpone([a_postpone("job", run_at)], 1)
+    await mongo_jobs.wake(run_at, 9)
+    await mongo_ledger.claim([a_claim("c2")._replace(token=Token(1, 2), at=run_at)])
+    await mongo_jobs.mark([Mark("job", "w", 2, NOW)], 1)
+    assert await audit.live("video-") == 1
+    await mongo_ledger.record([Record("job", "c2", 1, ENDED)])
+    await mongo_jobs.settle([Settle("job", ENDED)], 1, NOW)
+
+    history = await audit.history(began)
+    assert words(history.jobs) == {"job": ["queued", "running", "scheduled", "queued", "running", "finished"]}
+    assert words(history.ledger) == {"job": ["finished"]}
+    page = (await audit.pages(["job"]))["job"]
+    assert [(each.n, each.outcome) for each in page.attempts] == [(1, "failed"), (2, "finished")]
+    assert (page.opened, page.final, page.final_claim) == (None, ENDED, "c2")
 
 
 async def test_the_history_tells_who_wrote_to_an_outcome(audit, began, mongo_jobs, database):

@@ -4,7 +4,9 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from hasty.dispatch import Mark, Settle
-from hasty.job import Job, Outcome, Status
+from hasty.job import Job, Outcome, Status, Window
+from hasty.pools import DEFAULT_POOL
+from hasty.store.base import Found
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -38,8 +40,10 @@ def finished(**changes):
 
 async def test_a_job_comes_back_as_it_was_inserted(jobs):
     job = a_job(payload={"a.b": [1, 2**80, None], "$c": "\0 ü"}, idempotency_key="k", priority=-1)
-    assert await jobs.insert([job]) == {"job-1"}
-    assert await jobs.get(["job-1", "other"]) == {"job-1": job}
+    window = Window(0.5, from_end=True, after=(Status.FAILED, Status.FINISHED))
+    other = a_job("job-2", run=2, pool="gpu", window=window, give_up_at=NOW + timedelta(seconds=9))
+    assert await jobs.insert([job, other]) == {"job-1", "job-2"}
+    assert await jobs.get(["job-1", "job-2", "unknown"]) == {"job-1": job, "job-2": other}
 
 
 async def test_an_id_or_a_run_is_taken_once(jobs):
@@ -76,12 +80,21 @@ async def test_a_sweep_returns_live_jobs_in_order_and_skips(jobs):
         ]
     )
     await jobs.settle([Settle("ended", finished())], 1, NOW + timedelta(days=1))
-    found = await jobs.sweep({"held"}, 2)
+    found = await jobs.sweep(DEFAULT_POOL, {"held"}, 2)
     assert [work.job_id for work in found.works] == ["urgent", "early"]
     assert not found.exhausted
-    found = await jobs.sweep({"held"}, 3)
+    found = await jobs.sweep(DEFAULT_POOL, {"held"}, 3)
     assert [work.job_id for work in found.works] == ["urgent", "early", "late"]
     assert found.exhausted
+
+
+async def test_a_sweep_looks_into_one_pool_and_returns_all_that_a_worker_needs(jobs):
+    window = Window(60.0, from_end=True, after=(Status.FINISHED,))
+    there = a_job("there", object_id="1", pool="gpu", payload=[1], priority=3, run=4, window=window)
+    await jobs.insert([there, a_job("elsewhere", object_id="2"), a_job("near", object_id="3", pool="gpu-2")])
+    assert await jobs.sweep("gpu", set(), 9) == Found((there.work(),), exhausted=True)
+    assert await jobs.sweep("gpu", {"there"}, 9) == Found((), exhausted=True)
+    assert await jobs.sweep("unknown", set(), 9) == Found((), exhausted=True)
 
 
 async def test_a_sweep_over_heavy_jobs_takes_fewer_from_the_front(mongo_jobs):
@@ -92,10 +105,10 @@ async def test_a_sweep_over_heavy_jobs_takes_fewer_from_the_front(mongo_jobs):
     ]
     for start in range(0, 1_200, 100):
         await mongo_jobs.insert(heavy[start : start + 100])
-    found = await mongo_jobs.sweep(set(), 1_200)
+    found = await mongo_jobs.sweep(DEFAULT_POOL, set(), 1_200)
     assert [work.job_id for work in found.works] == [job.job_id for job in heavy[:1_000]]
     assert not found.exhausted
-    rest = await mongo_jobs.sweep({work.job_id for work in found.works}, 1_200)
+    rest = await mongo_jobs.sweep(DEFAULT_POOL, {work.job_id for work in found.works}, 1_200)
     assert [work.job_id for work in rest.works] == [job.job_id for job in heavy[1_000:]]
     assert rest.exhausted
 
@@ -117,6 +130,29 @@ async def test_a_settled_job_is_kept_until_its_window_was_open_for_a_day(jobs):
     await jobs.insert([a_job(expires_at=long)])
     await jobs.settle([Settle("job-1", finished())], 1, NOW + timedelta(days=1))
     assert (await jobs.get(["job-1"]))["job-1"].expires_at == long
+
+
+async def test_an_end_that_decides_on_the_window_moves_it_and_keeps_the_record_for_it(jobs):
+    window = Window(300.0, from_end=True, after=(Status.FINISHED,))
+    await jobs.insert(
+        [a_job(name, object_id=name, window=window) for name in ("later", "sooner", "as it was")]
+    )
+    until = NOW + timedelta(days=2)
+    later, sooner = NOW + timedelta(days=9), NOW + timedelta(seconds=30)
+    settles = [
+        Settle("later", finished(opens_at=later)),
+        Settle("sooner", finished(opens_at=sooner)),
+        Settle("as it was", finished()),
+    ]
+    await jobs.settle(settles, 1, until)
+    # Whoever comes second moves nothing.
+    await jobs.settle([Settle("later", finished(opens_at=sooner))], 2, until)
+    found = await jobs.get(["later", "sooner", "as it was"])
+    assert {name: (job.opens_at, job.expires_at) for name, job in found.items()} == {
+        "later": (later, later + timedelta(days=1)),
+        "sooner": (sooner, until),
+        "as it was": (NOW + timedelta(minutes=5), until),
+    }
 
 
 async def test_closing_a_running_job_leaves_its_attempt_shown(jobs):

@@ -137,8 +137,29 @@ async def test_attempts_are_numbered_on_however_often_they_are_lost(ledger):
 
 
 async def test_boots_count_up_for_each_worker(ledger):
-    boots = [await ledger.boot(name, on("node-1")) for name in ("a", "b", "a")]
+    boots = [await ledger.boot(name, on("node-1"), 1.5) for name in ("a", "b", "a")]
     assert boots == [Boot(1), Boot(1), Boot(2, "node-1")]
+
+
+async def test_a_process_whose_place_was_taken_by_one_born_later_is_not_counted(ledger):
+    assert await ledger.boot("w", on("node-1"), 7.5) == Boot(1)
+    assert await ledger.boot("w", on("node-1"), 7.25) is None
+    # Clocks of two nodes cannot be compared.
+    assert await ledger.boot("w", on("node-2"), 0.5) == Boot(2, "node-1")
+    assert await ledger.boot("w", on("node-2"), 0.25) is None
+    assert await ledger.boot("other", on("node-2"), 0.25) == Boot(1)
+    # One that was not counted left no trace.
+    assert await ledger.condemn("w", 2)
+    assert await ledger.boot("w", on("node-2"), 0.5) == Boot(3, "node-2", condemned=True)
+
+
+async def test_of_processes_that_boot_at_once_the_one_born_last_is_the_latest(ledger):
+    for worker in map(str, range(20)):
+        booting = (ledger.boot(worker, on("node-1"), float(born_s)) for born_s in range(6))
+        boots = [boot.n for boot in await asyncio.gather(*booting) if boot is not None]
+        assert boots == list(range(1, len(boots) + 1))
+        assert await ledger.boot(worker, on("node-1"), 4.0) is None
+        assert (await ledger.boot(worker, on("node-1"), 5.0)).n == boots[-1] + 1
 
 
 async def test_pages_are_found_by_ranges_of_ids_and_forgotten(ledger):
@@ -150,19 +171,19 @@ async def test_pages_are_found_by_ranges_of_ids_and_forgotten(ledger):
 
 
 async def test_what_a_boot_learns_of_the_one_before(ledger):
-    assert await ledger.boot("w", on("node-1")) == Boot(1)
+    assert await ledger.boot("w", on("node-1"), 1.0) == Boot(1)
     assert await ledger.condemn("w", 1)
-    assert await ledger.boot("w", on("node-2")) == Boot(2, "node-1", condemned=True)
+    assert await ledger.boot("w", on("node-2"), 1.0) == Boot(2, "node-1", condemned=True)
     # Condemned was the first, not the second.
-    assert await ledger.boot("w", on("node-2")) == Boot(3, "node-2")
+    assert await ledger.boot("w", on("node-2"), 1.0) == Boot(3, "node-2")
 
 
 async def test_only_the_boot_that_is_meant_is_condemned(ledger):
-    await ledger.boot("w", on("node-1"))
-    await ledger.boot("w", on("node-1"))
+    await ledger.boot("w", on("node-1"), 1.0)
+    await ledger.boot("w", on("node-1"), 2.0)
     assert not await ledger.condemn("w", 1)
     assert not await ledger.condemn("unknown", 1)
-    assert await ledger.boot("w", on("node-1")) == Boot(3, "node-1")
+    assert await ledger.boot("w", on("node-1"), 3.0) == Boot(3, "node-1")
 
 
 async def test_a_blamed_attempt_is_over_and_its_worker_may_start_the_next(ledger):

@@ -7,6 +7,7 @@ from collections import Counter
 from hasty.actors.registry import Registry
 from hasty.clock import SystemClock
 from hasty.errors import Unreachable
+from hasty.job import Window
 from hasty.messages import Accepted, Admit, Refused, Request
 from hasty.store.mongo import MongoJobStore
 from hasty.store.mongo.connection import connect
@@ -28,7 +29,7 @@ class NoDispatcher:
 async def test_two_registries_admit_no_object_twice(mongo_uri, database):
     """A thousand objects, 32 clients that want each, half of them at either Registry."""
     requests = [
-        Request(f"{object_id}-{client}", f"object-{object_id}", "sleep", 46.0, 300.0)
+        Request(f"{object_id}-{client}", f"object-{object_id}", "sleep", 46.0, Window(300.0))
         for object_id in range(OBJECTS)
         for client in range(CLIENTS)
     ]

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import uuid_utils
 
-from hasty.actors.dispatcher import Dispatcher
+from hasty.actors.dispatcher import Dispatcher, Draft
 from hasty.actors.registry import Registry
 from hasty.actors.stages import InLoop
 from hasty.actors.worker import Worker
@@ -21,7 +21,10 @@ from hasty.clock import SystemClock
 from hasty.errors import TryAgainLater
 from hasty.flight import SIZE, FlightRecorder
 from hasty.handlers import SLEEP, Handler, Handlers
+from hasty.handlers.catalogue import Retrying
+from hasty.job import Window
 from hasty.messages import Process, Refused
+from hasty.pools import DEFAULT_POOL, PoolPlan, worker_names
 from hasty.store.mongo import MongoJobStore, MongoLedger
 from hasty.store.mongo.connection import connect
 from tests.outage.watcher import eventually
@@ -31,14 +34,13 @@ DAY_S = 86_400.0
 
 
 class Pool:
-    """Workers that are always there."""
+    """Workers that are always there. See `hasty.actors.refs.Workers`."""
 
     def __init__(self) -> None:
         self.members: dict[str, Worker] = {}
 
-    @property
-    def names(self):
-        return tuple(self.members)
+    def follow(self, _plan):
+        return None
 
     def worker(self, name):
         return Ref(self.members[name])
@@ -49,29 +51,62 @@ class Pool:
     async def kill(self, process):
         raise AssertionError(f"{process} was taken for frozen")
 
+    async def restart(self, name):
+        raise AssertionError(f"{name} was taken for stuck")
+
+    async def dismiss(self, name):
+        raise AssertionError(f"{name} was taken for superfluous")
+
 
 class System:
-    """The actors, each with clients of its own as in its own process, and what clients were told."""
+    """The actors, each with clients of its own as in its own process, and what clients were told.
 
-    def __init__(self, uri, *, workers=2, slots=4_000, window_s=300.0, timeout_s=46.0, longest_s=0.5) -> None:
+    Each job's first `failures` attempts fail.
+    """
+
+    def __init__(
+        self,
+        uri,
+        *,
+        workers=2,
+        slots=4_000,
+        window_s=300.0,
+        timeout_s=46.0,
+        longest_s=0.5,
+        failures=0,
+    ) -> None:
         name = uuid.uuid4().hex[:8]
         self._uri, self._api, self._ledger = uri, f"api_{name}", f"worker_{name}"
         self._clients = []
         self._duties = []
-        self.window_s, self._longest_s = window_s, longest_s
+        self.window_s, self._lasts_s, self._failures = window_s, (0.0, longest_s), failures
         self.starts: Counter[tuple[str, int]] = Counter()
+        #: Jobs whose handler is at work.
+        self.at_work: set[str] = set()
         self.ended = 0
         self.accepted: dict[str, float] = {}
         self.handlers = Handlers(
-            Handler(name=SLEEP, function=self._work, timeout_s=timeout_s, rerun_window_s=window_s)
+            Handler(
+                name=SLEEP,
+                function=self._work,
+                timeout_s=timeout_s,
+                window=Window(window_s),
+                retry=Retrying(failures, 0.5, 0.5),
+            )
         )
         self.pool = Pool()
         self.dispatcher = Dispatcher(
-            self.jobs(), self.ledger(), self.pool, SystemClock(), holder="one", keep_s=7 * DAY_S
+            self.jobs(),
+            self.ledger(),
+            self.pool,
+            SystemClock(),
+            holder="one",
+            draft=Draft({DEFAULT_POOL: PoolPlan(workers, workers, slots)}),
+            keep_s=7 * DAY_S,
         )
         self.registry = Registry(self.jobs(), Ref(self.dispatcher), SystemClock())
-        for number in range(workers):
-            self.pool.members[f"worker-{number}"] = self._worker(f"worker-{number}", slots)
+        for name in worker_names(DEFAULT_POOL, 0, workers):
+            self.pool.members[name] = self._worker(name, slots)
         self.gateway = Gateway(
             registry=Ref(self.registry),
             dispatcher=Ref(self.dispatcher),
@@ -105,14 +140,25 @@ class System:
             handlers=self.handlers,
             clock=SystemClock(),
             slots=slots,
+            generation=1,
             mint=lambda: uuid.uuid4().hex,
         )
 
     async def _work(self, context, _payload):
         self.starts[context.job_id, context.attempt] += 1
-        await asyncio.sleep(random.uniform(0, self._longest_s))
+        self.at_work.add(context.job_id)
+        try:
+            await asyncio.sleep(random.uniform(*self._lasts_s))
+        finally:
+            self.at_work.discard(context.job_id)
         self.ended += 1
+        if context.attempt <= self._failures:
+            raise ConnectionError("busy")
         return {"attempt": context.attempt}
+
+    def last_s(self, seconds: float) -> None:
+        """Let handlers be at work for so long."""
+        self._lasts_s = seconds, seconds
 
     # Life ------------------------------------------------------------------------------------
 
@@ -150,6 +196,16 @@ class System:
             return "refused"
         self.accepted[answer.job_id] = time.monotonic()
         return "accepted"
+
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a job as a client does that asks until it is told; return whether a cancel ended it."""
+        while True:
+            try:
+                _, by_cancel = await self.gateway.cancel(job_id, "by a test")
+            except TryAgainLater:
+                await asyncio.sleep(0.1)  # as a client does that is told to come back
+            else:
+                return by_cancel
 
     @asynccontextmanager
     async def load(self, each_s=0.02):
@@ -204,6 +260,20 @@ class System:
 
     async def check(self) -> dict:
         """Hold jobs, ledger and starts against the promises; return the jobs."""
+        jobs, pages = await self.ended_jobs()
+        attempts = list(range(1, self._failures + 2))
+        for job_id, job in jobs.items():
+            page = pages[job_id]
+            assert job.status == "finished" and job.result == {"attempt": attempts[-1]}
+            # A reply that was lost is no crash: nobody is charged, nothing is started twice.
+            assert (page["charges"], page["losses"]) == (0, 0), page
+            assert [attempt["n"] for attempt in page["attempts"]] == attempts, page
+            assert page.get("retries", 0) == self._failures
+            assert [self.starts[job_id, n] for n in attempts] == [1] * len(attempts)
+        return jobs
+
+    async def ended_jobs(self) -> tuple[dict, dict]:
+        """Return all jobs, which have ended, and their pages; hold them against what holds for any end."""
         jobs = await self.all_jobs()
         # P1: nothing acknowledged is lost.
         assert self.accepted.keys() <= jobs.keys()
@@ -212,19 +282,12 @@ class System:
             page, final = pages[job_id], pages[job_id]["final"]
             # P2: one outcome, the ledger's.
             assert final is not None and page["open"] is None
-            assert (job.status, job.attempt, job.ended_at) == (
-                final["status"],
-                final["attempt"],
-                final["ended_at"],
-            )
-            assert job.status == "finished" and job.result == {"attempt": job.attempt}
-            # A reply that was lost is no crash: nobody is charged, nothing is started twice.
-            assert (page["charges"], page["losses"]) == (0, 0), page
-            assert [attempt["n"] for attempt in page["attempts"]] == [1], page
-            assert self.starts[job_id, 1] == 1
+            assert (job.status, job.ended_at) == (final["status"], final["ended_at"])
+            # Of one that no attempt ended, the attempts are shown as they were.
+            assert job.attempt == final["attempt"] or not final["attempt"]
         # P3: no window opened meanwhile, so there is one job of each object.
         assert len({job.object_id for job in jobs.values()}) == len(jobs)
-        return jobs
+        return jobs, pages
 
 
 @asynccontextmanager

@@ -105,10 +105,12 @@ class Killed:
         self._server.start()
 
 
-@pytest.mark.parametrize("outage", [Frozen, Killed])
-async def test_an_outage_delays_jobs_and_loses_none(server, outage):
+@pytest.mark.parametrize(
+    ("outage", "failures"), [(Frozen, 0), (Killed, 0), (Killed, 1)], ids=["Frozen", "Killed", "retries"]
+)
+async def test_an_outage_delays_jobs_and_loses_none(server, outage, failures):
     trouble = outage(server)
-    async with running(server.uri, longest_s=2.0) as system:
+    async with running(server.uri, longest_s=2.0, failures=failures) as system:
         async with Watcher(system).watching() as watcher:
             async with Clients(system).asking() as clients:
                 await clients.accepted(40)
@@ -138,6 +140,87 @@ async def test_an_outage_delays_jobs_and_loses_none(server, outage):
     assert longest_s < ANSWERED_WITHIN_S
     for answer in clients.answers:
         assert answer.status == 201 or (answer.status == 503 and int(answer.retry_after) > 0), answer
+
+
+#: A cancel is answered when it is on record and shown, or after so long; and a little for two busy cores.
+CANCEL_ANSWERED_WITHIN_S = 35.0
+
+
+class Cancels:
+    """Clients that each cancel a job over HTTP. Some ask once, the others until they are told."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self.answers: list[Answer] = []
+        #: Jobs whose cancel was answered with a 200.
+        self.promised: set[str] = set()
+
+    async def cancel(self, client, job_id: str, *, once: bool) -> None:
+        while job_id not in self.promised:
+            began = time.monotonic()
+            answer = await client.post(f"/v1/jobs/{job_id}/cancel")
+            now = time.monotonic()
+            self.answers.append(
+                Answer(now, now - began, answer.status_code, answer.headers.get("Retry-After"))
+            )
+            if answer.status_code == 200:
+                assert answer.json()["status"] == "cancelled"
+                self.promised.add(job_id)
+            if once:
+                return
+            await asyncio.sleep(0.2)  # as a client does that is told to come back
+
+    async def all_at_work(self) -> bool:
+        return self._system.at_work == self._system.accepted.keys()
+
+    async def promised_are_stopped(self) -> bool:
+        return not self._system.at_work & self.promised
+
+
+@pytest.mark.parametrize("outage", [Frozen, Killed])
+async def test_a_cancel_in_an_outage_is_a_503_or_durable(server, outage):
+    trouble = outage(server)
+    async with running(server.uri) as system, system.http() as client:
+        # None of them ends by itself.
+        system.last_s(600.0)
+        for _ in range(60):
+            await system.post(uuid.uuid4().hex)
+        cancels = Cancels(system)
+        await eventually(cancels.all_at_work, "the jobs to run")
+        async with Watcher(system).watching() as watcher:
+            asking = []
+            for number, job_id in enumerate(system.accepted):
+                if number == 20:
+                    trouble.begin()
+                    began = time.monotonic()
+                asking.append(asyncio.ensure_future(cancels.cancel(client, job_id, once=number % 3 == 0)))
+                # So that some are under way when it begins.
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(began + OUTAGE_S - time.monotonic())  # its length is the example
+            trouble.end()
+            back = time.monotonic()
+            await asyncio.gather(*asking)
+            # Whoever was told so finds it so, and nothing is at work for it any more.
+            found = await system.jobs().get(system.accepted)
+            assert {found[job_id].status for job_id in cancels.promised} == {"cancelled"}
+            await eventually(cancels.promised_are_stopped, "the handlers to be stopped")
+            # The others may be cancelled or not; if anybody asks, that is found out.
+            assert await asyncio.gather(*map(system.cancel, system.accepted)) == [True] * 60
+            await eventually(lambda: watcher.saw_the_end_of(system.accepted), "clients to see every end")
+        jobs, pages = await system.ended_jobs()
+    assert {(job.status, job.attempt) for job in jobs.values()} == {("cancelled", 1)}
+    assert [len(page["attempts"]) for page in pages.values()] == [1] * 60
+    during = [answer.status for answer in cancels.answers if began < answer.at < back]
+    _logger.info(
+        "%s: %d cancels answered meanwhile, %d of 60 were told 200",
+        outage.__name__,
+        *(len(during), len(cancels.promised)),
+    )
+    assert 503 in during
+    assert len(cancels.promised) >= 40
+    assert max(answer.took_s for answer in cancels.answers) < CANCEL_ANSWERED_WITHIN_S
+    for answer in cancels.answers:
+        assert answer.status == 200 or (answer.status == 503 and int(answer.retry_after) > 0), answer
 
 
 async def test_what_piles_up_is_refused_and_takes_no_memory(server):

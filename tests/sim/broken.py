@@ -6,23 +6,27 @@ Each variant names the promise that breaks, and consists of the real parts but f
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
 from hasty.actors.attempts import Attempts
 from hasty.actors.dispatcher import Dispatcher
 from hasty.actors.registry import Registry
+from hasty.actors.reign import Reign
+from hasty.actors.rounds import Rounds
 from hasty.actors.worker import Worker
 from hasty.api.gateway import Gateway
 from hasty.dispatch import Attended
+from hasty.dispatch.crew import Crew
 from hasty.errors import TryAgainLater
 from hasty.job import Status
-from hasty.messages import Accepted
+from hasty.messages import Accepted, Cancelled
 from hasty.pulse import Pulse
-from hasty.store.base import Blame, Claimed, Found, settled_fields
+from hasty.store.base import Blame, Claimed, Found, Later, settled_fields
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing import Parts
-from tests.sim.chaos import QuickPruner
+from tests.sim.chaos import QuickPruner, QuickRounds, reigning
 
 #: The promise that breaks, the parts, and the faults and the weather in which that shows soonest.
 VARIANTS: dict[str, tuple[str, Parts, dict[str, Any]]] = {}
@@ -54,7 +58,13 @@ def breaks(promise: str, *, under: dict[str, Any] | None = None, **others: Any):
             "jobs": MemoryJobStore,
             "ledger": MemoryLedger,
         }
-        entered = attempting(part) if issubclass(part, Attempts) else part
+        entered = part
+        if issubclass(part, Attempts):
+            entered = attempting(part)
+        elif issubclass(part, Reign):
+            entered = reigning(part)
+        elif issubclass(part, Rounds):
+            entered = reigning(rounds=part)
         kind = next(kind for kind, base in kinds.items() if issubclass(entered, base))
         parts = Parts(**({"dispatcher": QuickPruner, kind: entered} | others))
         VARIANTS[part.__name__] = promise, parts, under or {}
@@ -108,7 +118,7 @@ class MarksWhatHasEnded(MemoryJobStore):
 
 
 class TellsItsOwnStory(Attempts):
-    async def _record(self, intent, outcome):
+    async def _record(self, intent, outcome, retry_at=None):
         await super()._record(intent, outcome)
         return outcome
 
@@ -123,14 +133,14 @@ class SettlesWhatIsSettled(MemoryJobStore):
 
 @breaks("P2")
 class ReportsBeforeItRecords(Attempts):
-    async def _record(self, intent, outcome):
+    async def _record(self, intent, outcome, retry_at=None):
         self._later = asyncio.ensure_future(super()._record(intent, outcome))
         return outcome
 
 
 @breaks("P2")
-class PrunesWhatIsKept(QuickPruner):
-    async def _prune_once(self):
+class PrunesWhatIsKept(QuickRounds):
+    async def prune_once(self):
         await self._ledger.forget(await self._ledger.ids("", "g", 1_000))
 
 
@@ -163,7 +173,7 @@ def _ended(job):
 
 @breaks("P4")
 class NeverSweeps(MemoryJobStore):
-    async def sweep(self, skip, limit):
+    async def sweep(self, pool, skip, limit):
         return Found((), exhausted=True)
 
 
@@ -258,11 +268,9 @@ class KnowsNoTimeout(Attempts):
 
 
 @breaks("P6")
-class KeepsTheSlot(QuickPruner):
-    def _apply(self, event):
-        if self._machine is not None and type(event).__name__ == "Settled":
-            event = event._replace(job_ids=event.job_ids[1:])
-        return super()._apply(event)
+class KeepsTheSlot(Reign):
+    def settled(self, job_ids):
+        super().settled(job_ids[1:])
 
 
 # P7 ------------------------------------------------------------------------------------------
@@ -275,21 +283,67 @@ class NeverAFreeze(Pulse):
 
 
 @breaks("P7", under={"faults": ["freeze_for_good"]})
-class KillsNobody(QuickPruner):
-    async def _act(self, epoch):
+class KillsNobody(Reign):
+    async def act(self):
         with mock.patch("hasty.actors.care.Pulse", NeverAFreeze):
-            await super()._act(epoch)
+            await super().act()
+
+
+# What is scheduled -----------------------------------------------------------------------------
+
+
+class WakesEverybody(MemoryJobStore):
+    async def wake(self, now, limit):
+        return await super().wake(now + timedelta(days=1), limit)
+
+
+@breaks("P5 a retry did not wait", jobs=WakesEverybody)
+class ClaimsBeforeTheTime(MemoryLedger):
+    def _claim(self, claim):
+        page = self.pages.get(claim.job_id)
+        early = page is not None and page.later is not None and page.token < claim.token
+        return self._open(claim, page, page.last_n + 1) if early else super()._claim(claim)
+
+
+@breaks("P2 it was retried more often than it may")
+class ForgetsToCountRetries(MemoryLedger):
+    def _record(self, record):
+        answer = super()._record(record)
+        if isinstance(answer, Later):
+            dict.__setitem__(self.pages, record.job_id, self.pages[record.job_id]._replace(retries=0))
+        return answer
+
+
+@breaks("P6 started, and gave up waiting", under={"faults": ["outage", "crash"]})
+class GivesUpOnWhatWasStarted(MemoryLedger):
+    def _close(self, closing):
+        return super()._close(closing._replace(untouched=False))
+
+
+# P9 ------------------------------------------------------------------------------------------
+
+
+@breaks("P9")
+class SaysCancelledAndLetsItRun(Dispatcher):
+    async def cancel(self, message):
+        return Cancelled(Status.CANCELLED, by_cancel=True)
+
+
+@breaks("P9", under={"faults": ["resize"]})
+class TellsEverybodyThatTheyWon(QuickPruner):
+    async def cancel(self, message):
+        return (await super().cancel(message))._replace(by_cancel=True)
 
 
 # P7 and P10 ----------------------------------------------------------------------------------
 
 
 @breaks("P7 P10", under={"faults": ["redeploy"]})
-class ForgetsToAskWhatRuns(QuickPruner):
-    def _apply(self, event):
+class ForgetsToAskWhatRuns(Reign):
+    def _apply(self, pool, event):
         if isinstance(event, Attended):
             event = event._replace(running=())
-        return super()._apply(event)
+        return super()._apply(pool, event)
 
 
 class ObeysAnybody(Worker):
@@ -303,6 +357,32 @@ class NeverStandsDown(MemoryJobStore):
 
     async def renew_epoch(self, epoch, lease_s):
         return True
+
+
+class NobodyIsTooBusy(Crew):
+    """Whoever is to leave is ended at once."""
+
+    def to_dismiss(self):
+        super().to_dismiss()
+        leaving = [name for name in self._members if self.leaves(name) and name not in self._dismissing]
+        self._dismissing.update(leaving)
+        return leaving
+
+
+@breaks("P7 P10", under={"faults": ["roll", "resize"]})
+class DismissesTheBusy(Reign):
+    async def act(self):
+        with mock.patch("hasty.dispatch.machine.Crew", NobodyIsTooBusy):
+            await super().act()
+
+
+@breaks("P7 P10", under={"faults": ["resize", "resize", "redeploy"]})
+class ForgetsWhoIsToLeave(Reign):
+    """A Dispatcher that comes after it does not know of workers that are not wanted any more."""
+
+    def __init__(self, *about, **others):
+        super().__init__(*about, **others)
+        self._staff.others = lambda _pool: ()
 
 
 # P8 ------------------------------------------------------------------------------------------

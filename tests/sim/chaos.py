@@ -5,17 +5,22 @@ import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 from hasty.actors.dispatcher import Dispatcher
+from hasty.actors.reign import Reign
+from hasty.actors.rounds import Rounds
 from hasty.dispatch import CAPACITY
-from hasty.errors import ChildDied, StoreUnavailable
+from hasty.errors import ChildDied, StoreUnavailable, TryAgainLater, UnknownJob
 from hasty.handlers import SLEEP, Handler, Handlers, JobContext
-from hasty.job import Json
+from hasty.handlers.catalogue import Retrying
+from hasty.job import Json, Status, Window
 from hasty.messages import Refused
+from hasty.pools import DEFAULT_POOL, PoolPlan
 from hasty.testing import Parts, Place, System, VirtualClock, Weather, run_virtually
 from hasty.testing.process import OWNER
 from hasty.testing.system import IN_CHILD
-from tests.sim.observer import Observer
+from tests.sim.observer import IMPATIENT, QUEUE_TIMEOUT_S, RETRIED, RETRIES, Observer
 
 WINDOW_S = 20.0
 TIMEOUT_S = 6.0
@@ -23,7 +28,16 @@ TIMEOUT_S = 6.0
 DAY_S = 86_400.0
 
 #: What may befall, by the names of the methods; what is named twice does so twice as often.
-FAULTS = ("crash", "crash", "freeze", "freeze_for_good", "zombie", "twin", "outage", "storm", "redeploy")
+FAULTS = (
+    *("crash", "crash", "freeze", "freeze_for_good", "zombie", "twin", "outage", "storm", "redeploy"),
+    *("resize", "resize", "roll", "roll"),
+)
+
+#: A handler of which only a finished job shuts the window.
+OPENING = "opening"
+
+#: So many of the jobs are cancelled.
+CANCELLED = 0.15
 
 #: Of so many requests one is deadly, unless the test says otherwise.
 DEADLY = 19
@@ -38,14 +52,33 @@ PATIENCE_S = 20.0
 SHOWN = 60
 
 
-class QuickPruner(Dispatcher):
+class QuickRounds(Rounds):
     """Prunes the ledger so often that it happens."""
 
-    async def _prune(self) -> None:
+    async def prune(self) -> None:
         while True:
             await self._clock.sleep(7.0)
             with contextlib.suppress(StoreUnavailable):
-                await self._prune_once()
+                await self.prune_once()
+
+
+def reigning(reign: type[Reign] = Reign, rounds: type[Rounds] = QuickRounds) -> type[Dispatcher]:
+    """Return a Dispatcher that reigns like this, and makes such rounds."""
+
+    class Reigning(reign):
+        def __init__(self, *about: Any, **others: Any) -> None:
+            with mock.patch("hasty.actors.reign.Rounds", rounds):
+                super().__init__(*about, **others)
+
+    class Patched(Dispatcher):
+        async def _prepare(self, epoch: int) -> Reign:
+            with mock.patch("hasty.actors.dispatcher.Reign", Reigning):
+                return await super()._prepare(epoch)
+
+    return Patched
+
+
+QuickPruner = reigning()
 
 
 class World(System):
@@ -56,13 +89,13 @@ class World(System):
     ) -> None:
         self.observer: Observer
         super().__init__(
-            Handlers(Handler(name=SLEEP, function=self.work, timeout_s=TIMEOUT_S, rerun_window_s=WINDOW_S)),
+            Handlers(*self._handlers()),
             seed=seed,
             parts=parts or Parts(dispatcher=QuickPruner),
         )
         chance = self.chance
-        self.workers = tuple(f"worker-{n}" for n in range(1, chance.choice((1, 2, 3)) + 1))
-        self._slots = chance.choice((2, 4, 8))
+        workers = chance.choice((1, 2, 3))
+        self.size = PoolPlan(workers, workers, chance.choice((2, 4, 8)))
         self._capacity = chance.choice((2, 5, CAPACITY))
         # Never shorter than a message can be late: what is forgotten by then starts anew.
         self._keep_s = chance.choice((60.0, 7 * DAY_S))
@@ -78,6 +111,17 @@ class World(System):
         self.frozen_for_good: list[Place] = []
         self.start_all()
 
+    def _handlers(self) -> list[Handler]:
+        """The same function under different rules."""
+        limits: dict[str, Any] = {"function": self.work, "timeout_s": TIMEOUT_S, "window": Window(WINDOW_S)}
+        after = (Status.FINISHED,)
+        return [
+            Handler(name=SLEEP, **limits),
+            Handler(name=RETRIED, retry=Retrying(RETRIES, 0.5, 3.0, (ValueError,)), **limits),
+            Handler(name=IMPATIENT, queue_timeout_s=QUEUE_TIMEOUT_S, **limits),
+            Handler(name=OPENING, **limits | {"window": Window(WINDOW_S, from_end=True, after=after)}),
+        ]
+
     def start(self, name: str, **options: Any) -> Place:
         """Start an incarnation, its clock a little off: two Registries at most a second apart."""
         off_s = 0.5 if name == "registry" else 1.0
@@ -90,6 +134,8 @@ class World(System):
         self.observer.handler_started(context, OWNER.get())
         if payload["deadly"]:
             await self._die(context)
+        if context.handler == RETRIED and self.chance.random() < 0.4:
+            raise ValueError("on purpose")
         match self.chance.randrange(12):
             case 0:
                 raise ValueError("on purpose")
@@ -125,7 +171,8 @@ class World(System):
         self.observer.asking(number, object_id)
         deadly = self.deadly_every > 0 and number % self.deadly_every == 0
         try:
-            asked = self.submit(object_id, payload={"request": number, "deadly": deadly})
+            handler = self.chance.choice((SLEEP, SLEEP, RETRIED, IMPATIENT, OPENING))
+            asked = self.submit(object_id, handler, {"request": number, "deadly": deadly})
             answer: Any = await asyncio.wait_for(asked, PATIENCE_S)
         except Exception as error:  # noqa: BLE001  the observer is told
             answer = error
@@ -143,12 +190,27 @@ class World(System):
         else:
             self.observer.read(job_id, job)
 
+    async def cancel_job(self, job_id: str) -> None:
+        """Cancel a job as a client does, again and again until there is an answer."""
+        for _ in range(20):
+            try:
+                _, by_cancel = await asyncio.wait_for(self.cancel(job_id, "on purpose"), PATIENCE_S)
+            except UnknownJob:
+                return self.observer.read(job_id, None)
+            except (TryAgainLater, TimeoutError):
+                await asyncio.sleep(self.chance.uniform(0, 2))
+            else:
+                return self.observer.cancelled(job_id, by_cancel)
+        return None
+
     async def client(self, objects: int, posts: int) -> None:
         """Come back to few objects, so that windows and runs are tried."""
         for _ in range(posts):
             job_id = await self.post(f"object-{self.chance.randrange(objects)}")
-            await asyncio.sleep(self.chance.uniform(0, 8))
-            if job_id is not None:
+            await asyncio.sleep(self.chance.uniform(0, 8) * self.chance.choice((0.1, 1.0)))
+            if job_id is not None and self.chance.random() < CANCELLED:
+                await self.cancel_job(job_id)
+            elif job_id is not None:
                 await self.look(job_id)
 
     async def crowd(self) -> None:
@@ -178,8 +240,8 @@ class World(System):
             self.network.later(self._replace, place.name, within_s=3.0)
 
     def _replace(self, name: str) -> None:
-        if not self.places.get(name) and self._fated:
-            self.start(name)
+        if self._fated:
+            self._start_again(name)
 
     async def freeze(self) -> None:
         """Stop one, and let it go on later."""
@@ -267,6 +329,19 @@ class World(System):
                 await asyncio.sleep(self.chance.uniform(0, 2))
                 self._replace(name)
 
+    async def resize(self) -> None:
+        """Somebody wants another number of workers, and soon another one."""
+        for _ in range(self.chance.randrange(1, 3)):
+            with contextlib.suppress(TryAgainLater, TimeoutError):
+                workers = self.chance.choice((1, 2, 3, 4, None))
+                await asyncio.wait_for(self.scale(workers), PATIENCE_S)
+            await asyncio.sleep(self.chance.uniform(0, 6))
+
+    async def roll(self) -> None:
+        """New code comes: each worker gives way to one that has it."""
+        with contextlib.suppress(TryAgainLater, TimeoutError):
+            await asyncio.wait_for(self.deploy(), PATIENCE_S)
+
     async def forget(self) -> None:
         """What is past its time goes, at any time."""
         while self._fated:
@@ -311,7 +386,11 @@ class World(System):
         self._fated = False
         await asyncio.sleep(DAY_S - self.chance.uniform(0, 2 * WINDOW_S))
         self._fated = True
-        self.start_all()
+        # In the morning somebody starts it again, and that is a deployment.
+        plan = await self.jobs.deploy({DEFAULT_POOL: self.size}, "")
+        self.ended.clear()
+        for name in self.names:
+            self.start(name, generation=plan.generation)
         self._forgetting = asyncio.ensure_future(self.forget())
 
     # The end ---------------------------------------------------------------------------------
@@ -331,6 +410,7 @@ class World(System):
         await self._until("P7 what is frozen is not replaced", self._none_is_frozen)
         await self._until("P4 jobs are left that never end", lambda: not self._live())
         await self._until("P6 a slot was never given back", self._idle)
+        await self._until("P10 a redeploy or a resize is never done", self._staffed)
         # A message that comes late may have brought one more job meanwhile.
         await self._until("P4 it does not come to rest", lambda: not self._live() and self._idle())
 
@@ -344,8 +424,20 @@ class World(System):
     def _idle(self) -> bool:
         # There may be none for a moment: one that never answered is killed after a minute.
         places = self.places["dispatcher"]
-        machine = places[0].actor._machine if places else None
-        return machine is not None and not machine.running and not machine.queued
+        reign = places[0].actor._reign if places else None
+        return reign is not None and not reign.running and not reign.queued
+
+    def _staffed(self) -> bool:
+        """Whether each pool has the workers it should have, of the latest deployment, and no others."""
+        places = self.places["dispatcher"]
+        reign = places[0].actor._reign if places else None
+        pools = reign.pools() if reign is not None else ()
+        left = [self._staff_left(reign, pool.name) for pool in pools]
+        return bool(pools) and not any(left) and all(p.present == p.workers and not p.outdated for p in pools)
+
+    @staticmethod
+    def _staff_left(reign: Reign, pool: str) -> bool:
+        return reign._staff[pool].extent > reign._staff[pool].size
 
     async def _until(self, promise: str, holds: Callable[[], bool]) -> None:
         until = self.loop.time() + SETTLED_WITHIN_S

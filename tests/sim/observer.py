@@ -13,9 +13,9 @@ the stores may forget.
 | P6 | `_in_time`: in good weather, an end within the timeout and a second |
 | P7, P10 | `_lost`: in good weather, an attempt is lost only with its process |
 | P8 | `_charged`: nobody pays but whose code did it, and whoever has paid enough is given up |
+| P9 | `cancelled`: who won is told as the ledger has it; nothing starts after that |
 | P12 | `told`: nothing but hasty's own errors reaches a client |
 
-P9 (cancelling) gets its method here, and a variant in broken.py.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,15 @@ from hasty.job import Job, Status, fence
 from hasty.messages import Refused
 from hasty.testing import Process
 
+#: Handlers whose failures are retried, and whose jobs do not wait for long.
+RETRIED, IMPATIENT = "retried", "impatient"
+RETRIES, QUEUE_TIMEOUT_S = 3, 5.0
+
 #: How far a clock may be off.
 CLOCK_S = 1.0
+
+#: What was granted before a cancel has arrived within this, in good weather.
+STOPPED_WITHIN_S = 2.0
 
 #: An attempt that overruns is cancelled within this.
 CANCELLED_WITHIN_S = 1.0
@@ -90,6 +97,7 @@ class Observer:
         self._claimed_at: dict[tuple[str, int], str] = {}
         self._starts: dict[tuple[str, int], Start] = {}
         self._fences: dict[str, int] = {}
+        self._cancelled: dict[str, float] = {}
 
     @property
     def starts(self) -> dict[tuple[str, int], Start]:
@@ -127,6 +135,16 @@ class Observer:
             there = answer.job_id in self._jobs or answer.job_id in self._ended
             self.expect(there, "P1 acknowledged, but not stored:", answer.job_id)
 
+    def cancelled(self, job_id: str, by_cancel: bool) -> None:
+        """A client was told how its cancel went."""
+        self._system.journal.note("client was told of", job_id, "cancelled:", by_cancel)
+        final = self._finals.get(job_id)
+        self.expect(final is not None, "P9 a cancel was answered, and the job goes on:", job_id)
+        if final is not None:
+            same = (_type(final) == "CancelRequested") == by_cancel
+            self.expect(same, "P9 a client was told that another won:", job_id, by_cancel, final)
+        self._cancelled.setdefault(job_id, self._now())
+
     def read(self, job_id: str, job: Job | None) -> None:
         """A client read a job that was acknowledged."""
         if job is None:
@@ -147,6 +165,10 @@ class Observer:
             self.expect(_end(before) == _end(after), "P2 an end changed:", before, "→", after)
         elif not after.live:
             self._job_ended(after)
+        newest = self._newest.get(after.object_id) if after is not None else None
+        if newest is not None and newest.job_id == job_id:
+            # Its end may open the window, or shut it.
+            self._newest[after.object_id] = after
 
     def _job_inserted(self, job: Job) -> None:
         number = job.payload["request"]
@@ -199,8 +221,11 @@ class Observer:
         opened = before.open if before is not None else None
         if after.open is not None and (opened is None or after.open.claim != opened.claim):
             self._claimed(job_id, before, after)
+        if after.later is not None:
+            failed = sum(attempt.outcome == "failed" for attempt in after.attempts)
+            self.expect(failed <= RETRIES, "P2 it was retried more often than it may:", job_id, after)
         if after.final is not None:
-            self._finished(job_id, opened, after.final)
+            self._finished(job_id, opened, after)
 
     def _claimed(self, job_id: str, before: Any, after: Any) -> None:
         """An attempt was opened: a new one, and for a reason."""
@@ -214,6 +239,9 @@ class Observer:
             self._fences[job.object_id] = new
         if before is not None and before.open is not None:
             self._lost(job_id, before, after)
+        if before is not None and before.later is not None:
+            waited = after.open.started_at >= before.later.run_at
+            self.expect(waited, "P5 a retry did not wait:", job_id, before.later, after.open)
 
     def _lost(self, job_id: str, before: Any, after: Any) -> None:
         """An open attempt gave way: to a newer decision, a later process of its worker, or its blame."""
@@ -228,9 +256,17 @@ class Observer:
                 guilty, "P7 P10 an attempt was lost, and its process was well:", job_id, before, after
             )
 
-    def _finished(self, job_id: str, opened: Any, final: Any) -> None:
+    def _finished(self, job_id: str, opened: Any, page: Any) -> None:
         """The ledger decided: by the attempt that was open, or by nobody's."""
-        self._finals[job_id] = final
+        final = self._finals[job_id] = page.final
+        handler = self._jobs[job_id].handler
+        if _type(final) == "ValueError":
+            wanted = RETRIES if handler == RETRIED else 0
+            self.expect(page.retries == wanted, "P2 it was not retried as often as it may:", job_id, page)
+        if _type(final) == "QueueTimeout":
+            due = final.ended_at >= self._jobs[job_id].accepted_at + timedelta(seconds=QUEUE_TIMEOUT_S)
+            self.expect(handler == IMPATIENT and due, "P6 gave up waiting too early:", job_id, final)
+            self.expect(not page.attempts, "P6 started, and gave up waiting:", job_id, page)
         if final.attempt:
             own = opened is not None and (final.attempt, final.worker) == (opened.n, opened.worker)
             self.expect(own, "P5 a stale attempt's outcome counts:", job_id, opened, final)
@@ -244,7 +280,8 @@ class Observer:
         if deadly and page.final is not None:
             given_up = page.final.status == Status.FAILED and page.charges == MAX_CRASHES
             overran = page.final.status == Status.CANCELLED and self._stood_still(job_id, page.final.attempt)
-            self.expect(given_up or overran, "P8 not given up after three charges:", job_id, page)
+            closed = _type(page.final) in {"CancelRequested", "QueueTimeout"}
+            self.expect(given_up or overran or closed, "P8 not given up after three charges:", job_id, page)
 
     def _stood_still(self, job_id: str, attempt: int) -> bool:
         """Whether an attempt's process was frozen, perhaps before the first step of the handler."""
@@ -271,6 +308,10 @@ class Observer:
         self._system.journal.note("handler started", *key, "in", process)
         self.expect(key in self._claimed_at, "P5 started before it was claimed:", key)
         self.expect(key not in self._starts, "P5 one attempt started twice:", key)
+        # A claim that was granted before may be heard of after; its handler is stopped at once.
+        late_s = self._now() - self._cancelled.get(context.job_id, self._now())
+        well = self.good_weather and process not in self.troubled
+        self.expect(late_s < STOPPED_WITHIN_S or not well, "P9 started after it was cancelled:", key)
         self._starts[key] = Start(self._now(), process)
 
     # The end ---------------------------------------------------------------------------------
@@ -282,6 +323,10 @@ class Observer:
             self.expect(kept, "P1 acknowledged and lost:", job_id)
         for job_id in self._admitted.values():
             self.expect(job_id in self._ended, "P2 admitted and never ended:", job_id)
+
+
+def _type(outcome: Any) -> str | None:
+    return (outcome.error or {}).get("type")
 
 
 def _end(job: Job) -> tuple[Any, ...]:

@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from hasty.handlers import SLEEP, Handler, Handlers
+from hasty.job import Window
 from hasty.testing import System, run_virtually
 
 
 def a_system(function, **options) -> System:
-    limits = {"timeout_s": 46.0, "rerun_window_s": 300.0}
+    limits = {"timeout_s": 46.0, "window": Window(300.0)}
     system = System(Handlers(Handler(name=SLEEP, function=function, **limits)), **options)
     system.start_all()
     return system

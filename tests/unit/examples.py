@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import HealthCheck, settings
 
-from hasty.job import Job, Work
+from hasty.job import Job, Window, Work
 from hasty.messages import Request
 from hasty.testing import run_virtually
 
@@ -34,7 +34,7 @@ def a_request(job_id="job-1", **changes) -> Request:
         "object_id": "video-1",
         "handler": "sleep",
         "timeout_s": 46.0,
-        "rerun_window_s": 300.0,
+        "window": Window(300.0),
     }
     return Request(**(fields | changes))
 

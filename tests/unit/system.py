@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from hasty.actors.dispatcher import Dispatcher
+from hasty.actors.dispatcher import Dispatcher, Draft
 from hasty.actors.registry import Registry
 from hasty.actors.stages import InLoop
 from hasty.actors.worker import Worker
@@ -15,11 +15,16 @@ from hasty.api.gateway import Gateway
 from hasty.errors import StoreUnavailable
 from hasty.flight import SIZE, FlightRecorder
 from hasty.handlers import SLEEP, Handler, Handlers, sleeper
+from hasty.job import Window
 from hasty.messages import Process
+from hasty.pools import DEFAULT_POOL, PoolPlan, worker_names
+from hasty.store import base
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing import VirtualClock
 
 DAY_S = 86_400.0
+
+(WORKER,) = worker_names(DEFAULT_POOL, 0, 1)
 
 
 class JobStore(MemoryJobStore):
@@ -28,7 +33,7 @@ class JobStore(MemoryJobStore):
     away = False
 
     def __getattribute__(self, name):
-        if name in {"prepare", "server_time", "newest", "get", "insert", "settle", "sweep"} and self.away:
+        if not name.startswith("_") and hasattr(base.JobStore, name) and self.away:
             return self._refuse
         return super().__getattribute__(name)
 
@@ -37,12 +42,14 @@ class JobStore(MemoryJobStore):
 
 
 class Pool:
-    """One worker, which is always there."""
+    """One worker, which is always there. See `hasty.actors.refs.Workers`."""
 
-    names = ("worker-1",)
-
-    def __init__(self):
+    def __init__(self, bear):
         self.members = {}
+        self._bear, self._generation = bear, 1
+
+    def follow(self, plan):
+        self._generation = plan.generation
 
     def worker(self, name):
         return self.members[name]
@@ -52,6 +59,14 @@ class Pool:
 
     async def kill(self, _process):
         return None
+
+    async def restart(self, _name):
+        return None
+
+    async def dismiss(self, name):
+        """Another takes its name, if one ever had it."""
+        if name in self.members:
+            self.members[name] = self._bear(self._generation)
 
 
 class Silent:
@@ -103,29 +118,41 @@ class System:
                 name=SLEEP,
                 function=function or sleeper(sleep_s, sleep_s),
                 timeout_s=timeout_s,
-                rerun_window_s=window_s,
+                window=Window(window_s),
             ),
             *more,
         )
         self.mint = lambda: f"job-{next(numbers)}"
         self.jobs = JobStore(clock)
         self.registry = Registry(self.jobs, Whoever(self, "dispatcher"), clock)
-        self.pool, ledger = Pool(), MemoryLedger(VirtualClock(asyncio.get_running_loop()))
-        self.dispatcher = Dispatcher(self.jobs, ledger, self.pool, clock, holder="one", keep_s=7 * DAY_S)
-        claims = itertools.count(1)
-        self.worker = self.pool.members["worker-1"] = Worker(
-            "worker-1",
+        self.pool, self.ledger = Pool(self._bear), MemoryLedger(clock)
+        self.dispatcher = Dispatcher(
+            self.jobs,
+            self.ledger,
+            self.pool,
+            clock,
+            holder="one",
+            draft=Draft({DEFAULT_POOL: PoolPlan(1, 1, 100)}),
+            keep_s=7 * DAY_S,
+        )
+        self._clock, self._claims = clock, itertools.count(1)
+        self.worker = self.pool.members[WORKER] = self._bear(generation=1)
+        self._duties = []
+
+    def _bear(self, generation):
+        return Worker(
+            WORKER,
             process=Process("node", 1, 1),
             recorder=FlightRecorder(bytearray(SIZE)),
             child=InLoop(FlightRecorder(bytearray(SIZE))),
-            ledger=ledger,
-            dispatcher=self.dispatcher,
+            ledger=self.ledger,
+            dispatcher=Whoever(self, "dispatcher"),
             handlers=self.handlers,
-            clock=clock,
+            clock=self._clock,
             slots=100,
-            mint=lambda: f"claim-{next(claims)}",
+            generation=generation,
+            mint=lambda: f"claim-{next(self._claims)}",
         )
-        self._duties = []
 
     async def serve(self):
         """Return when jobs are being sent to the worker."""

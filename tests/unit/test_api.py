@@ -1,6 +1,7 @@
 """HTTP as clients see it: the seed surface byte for byte, and never a 500."""
 
 import asyncio
+import dataclasses
 import gc
 import json
 import logging
@@ -18,9 +19,11 @@ from hasty.api.bodies import BODY_LIMIT
 from hasty.api.seed import span
 from hasty.batching import Batcher
 from hasty.errors import Unreachable, WrongVersion
+from hasty.handlers import Handlers
+from hasty.handlers.catalogue import Retrying
 from hasty.testing import VirtualClock
 from tests.unit.examples import VIRTUAL_BEGINNING, repeatable, virtually
-from tests.unit.system import Failing, Silent, System, running
+from tests.unit.system import WORKER, Failing, Silent, System, running
 
 BEGINNING_S = 1_767_225_600
 WAIT = b'{"message":"you need to wait 5 minutes before rerunning the same job"}'
@@ -241,6 +244,27 @@ async def test_a_job_whose_handler_raised_is_shown_as_failed():
         await client.post("/", json={"object_id": "x"})
         await asyncio.sleep(1)
         assert answer(await client.get("/job-1")) == (200, shown("failed"), None)
+
+
+@virtually
+async def test_a_job_that_is_to_be_tried_again_is_shown_as_processing_until_it_has_ended():
+    retrying = Retrying(1, 10.0, 10.0)
+
+    async def works_the_second_time(context, _payload):
+        if context.attempt == 1:
+            raise ValueError
+        return {"sleep_time_used": 7}
+
+    async with running(function=works_the_second_time) as (system, client):
+        (handler,) = system.handlers.values()
+        system.worker._attempts._handlers = Handlers(dataclasses.replace(handler, retry=retrying))
+        await client.post("/", json={"object_id": "x"})
+        await asyncio.sleep(0.1)
+        assert system.jobs.jobs["job-1"].status == "scheduled"
+        assert answer(await client.get("/job-1")) == (200, shown("processing"), None)
+        assert answer(await client.post("/", json={"object_id": "x"})) == (400, WAIT, "300")
+        await asyncio.sleep(12)
+        assert answer(await client.get("/job-1")) == (200, shown("finished", 7), None)
 
 
 @pytest.mark.parametrize(
@@ -736,7 +760,7 @@ async def test_with_a_dispatcher_without_office_the_gateway_is_not_ready():
 @virtually
 async def test_with_a_dispatcher_without_workers_the_gateway_is_not_ready():
     system = System()
-    system.dispatcher._pool.members["worker-1"] = Silent()
+    system.pool.members[WORKER] = Silent()
     duty = asyncio.ensure_future(system.dispatcher.serve())
     await asyncio.sleep(1)
     async with system.client() as client:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import hasty.cli
 from hasty.cli import app
 from hasty.errors import CannotStart
+from hasty.local.folder import DataFolder
 
 MODULE = "import hasty\n\n@hasty.handler\nasync def {name}(): ...\n"
 
@@ -61,3 +62,62 @@ def test_a_deployment_does_not_look_into_the_working_directory(folder):
     }
     with pytest.raises(CannotStart, match="there is no module shop_one"):
         CliRunner().invoke(app, ["deploy"], env=environment, catch_exceptions=False)
+
+
+def test_where_it_runs_already_it_is_rolled_with_what_is_said_now(folder, monkeypatch):
+    rolled = []
+    monkeypatch.setattr(hasty.cli, "roll", lambda settings, data, _tell: rolled.append((settings, data)))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    data = DataFolder(folder / "data")
+    data.hold()
+    try:
+        options = ["up", "--data-dir", str(data.path), "--workers", "3", "--handlers", "shop_one"]
+        CliRunner().invoke(app, options, env={"HASTY_SLOTS": "70"}, catch_exceptions=False)
+    finally:
+        data.release()
+    ((settings, found),) = rolled
+    assert (settings.workers, settings.slots, settings.handlers) == (3, 70, ("shop_one",))
+    assert found.path == data.path
+
+
+@pytest.fixture
+def resized(monkeypatch):
+    """What `hasty scale` asks for, and of whom."""
+    asked = []
+
+    class Pools:
+        def __init__(self, url):
+            self.url = url
+
+        def resize(self, pool, workers):
+            asked.append((self.url, pool, workers))
+            return f"{pool}: as you say"
+
+    monkeypatch.setattr(hasty.cli, "Pools", Pools)
+    return asked
+
+
+def scale(*arguments: str, **environment: str) -> str:
+    result = CliRunner().invoke(app, ["scale", *arguments], env=environment, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_pools_are_resized_one_after_the_other_on_this_machine_or_at_a_url(folder, resized):
+    assert scale("default=3", "gpu=auto") == "default: as you say\ngpu: as you say\n"
+    scale("default=4", HASTY_HTTP_PORT="9000")
+    scale("default=5", HASTY_HTTP_PORT="9000", HASTY_URL="http://other:1")
+    scale("default=6", "--url", "http://another:1", HASTY_URL="http://other:1")
+    assert resized == [
+        ("http://127.0.0.1:8000", "default", 3),
+        ("http://127.0.0.1:8000", "gpu", "auto"),
+        ("http://127.0.0.1:9000", "default", 4),
+        ("http://other:1", "default", 5),
+        ("http://another:1", "default", 6),
+    ]
+
+
+def test_a_size_that_will_not_do_is_told_before_anything_is_resized(folder, resized):
+    with pytest.raises(CannotStart, match="'gpu' is not POOL=N"):
+        scale("default=3", "gpu")
+    assert resized == []

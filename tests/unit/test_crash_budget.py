@@ -9,14 +9,17 @@ import pytest
 from hasty.actors.attempts import LOSSES_BEFORE_ALONE
 from hasty.actors.stages import InLoop
 from hasty.actors.worker import Worker
+from hasty.errors import Unreachable
 from hasty.flight import SIZE, FlightRecorder
 from hasty.handlers import Handler, Handlers
 from hasty.handlers.catalogue import MAX_CRASHES
-from hasty.job import Cause, Status, Token
+from hasty.job import Cause, Status, Token, Window
 from hasty.messages import Attend, Forward, Process, Run
 from hasty.store.memory import MemoryLedger
 from hasty.testing import VirtualClock, run_virtually
 from tests.unit.examples import a_work
+
+LIMITS = {"timeout_s": 46, "window": Window(300)}
 
 
 class Dispatcher:
@@ -36,9 +39,9 @@ class Apart(InLoop):
         super().__init__(FlightRecorder(bytearray(SIZE)))
         self._performed = performed
 
-    def play(self, handler, context, payload, claim):
-        self._performed.append((context.job_id, context.attempt))
-        return super().play(handler, context, payload, claim)
+    def play(self, handler, work, attempt, claim, term):
+        self._performed.append((work.job_id, attempt))
+        return super().play(handler, work, attempt, claim, term)
 
 
 class Life:
@@ -56,11 +59,13 @@ class Life:
             ledger=house.ledger,
             dispatcher=house.dispatcher,
             handlers=Handlers(
-                Handler(name="sleep", function=self.rest, timeout_s=46, rerun_window_s=300),
-                Handler(name="dies", function=self.die, timeout_s=46, rerun_window_s=300),
+                Handler(name="sleep", function=self.rest, **LIMITS),
+                Handler(name="dies", function=self.die, **LIMITS),
+                Handler(name="brave", function=self.die, max_crashes=5, **LIMITS),
             ),
             clock=house.clock,
             slots=100,
+            generation=1,
             mint=lambda: f"claim-{next(house.numbers)}",
         )
 
@@ -135,6 +140,19 @@ def test_the_job_whose_code_was_at_work_pays_and_its_neighbours_do_not():
         assert page.losses == 0
 
 
+def test_a_handler_may_say_how_many_crashes_are_enough():
+    async def scenario():
+        house = House()
+        run = a_run("brave")
+        for pid in range(1, 6):
+            assert not await house.live(run, pid=pid)
+        assert await house.live(run, pid=9)
+        return house.dispatcher.ended["job-0"]
+
+    failed = run_virtually(scenario())
+    assert (failed.status, failed.error["causes"]) == (Status.FAILED, ["crashed"] * 5)
+
+
 def test_one_that_was_killed_for_not_answering_blocked_the_loop():
     async def scenario():
         house = House()
@@ -181,7 +199,7 @@ def test_a_life_that_ends_before_it_charged_leaves_the_charge_to_the_next():
         await house.live(run, pid=1)
         left = bytes(house.memory)
         # It boots, reads, and is gone before it wrote anything.
-        await house.ledger.boot("worker-1", Process("node-1", 2, 2))
+        await house.ledger.boot("worker-1", Process("node-1", 2, 2), house.clock.monotonic())
         assert bytes(house.memory) == left
         await house.live(run, pid=3)
         return house.ledger.pages["job-0"]
@@ -189,6 +207,21 @@ def test_a_life_that_ends_before_it_charged_leaves_the_charge_to_the_next():
     page = run_virtually(scenario())
     assert [attempt.cause for attempt in page.attempts] == [Cause.CRASHED]
     assert page.charges == 1
+
+
+def test_a_process_whose_place_was_taken_before_it_was_counted_is_nobody():
+    """It stood still at birth; counted now, it would pass for its successor's successor."""
+
+    async def scenario():
+        house = House()
+        late = Life(house, 1)
+        await asyncio.sleep(10)
+        assert (await Life(house, 2).worker.attend(Attend(1))).boot == 1
+        with pytest.raises(Unreachable):
+            await late.worker.attend(Attend(1))
+        assert (await Life(house, 3).worker.attend(Attend(1))).boot == 2
+
+    run_virtually(scenario())
 
 
 def test_a_break_inside_hasty_is_charged_too_so_that_it_ends():
@@ -225,13 +258,15 @@ def test_a_handler_that_swallows_its_cancellation_has_its_process_replaced():
                 await asyncio.sleep(100)
             await asyncio.sleep(100)
 
-        handler = Handler(name="deaf", function=deaf, timeout_s=46, rerun_window_s=300)
+        handler = Handler(name="deaf", function=deaf, grace_s=30.0, **LIMITS)
         life.worker._attempts._handlers = Handlers(handler)
         await life.worker.run(a_run("deaf"))
         # Recorded and settled first, and its slot free; then it is seen to go on.
         assert asyncio.get_running_loop().time() == 46
+        # It has the grace that its handler was given, and a moment more.
+        await asyncio.sleep(30.5)
         assert not (await life.worker.attend(Attend(1))).unfit
-        await asyncio.sleep(6)
+        await asyncio.sleep(1)
         assert (await life.worker.attend(Attend(1))).unfit
         return house.dispatcher.ended["job-0"]
 

@@ -11,12 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # Python's own only from 3.12 on
 
 import hasty
+from hasty.clock import SystemClock
 from hasty.errors import BadResult, FixTheHandler, InvalidRequest
-from hasty.handlers import JobContext
+from hasty.handlers import JobContext, Term
+from hasty.handlers.catalogue import Retrying
 from hasty.handlers.decorator import declaration_of
+from hasty.job import Status, Window
+from hasty.pools import DEFAULT_POOL
 from tests.unit.examples import a_work, virtually
 
-CONTEXT = JobContext.of(a_work("job-9"), attempt=2)
+CONTEXT = JobContext.of(a_work("job-9"), 2, Term(SystemClock(), timeout_s=46.0))
 
 
 class Order(BaseModel):
@@ -65,7 +69,11 @@ def test_bare_a_handler_has_the_name_of_the_function_and_the_limits_of_the_setti
 
     handler = registered(invoice, timeout_s=9.0, rerun_window_s=8.0)
     assert (handler.name, handler.function, handler.is_async) == ("invoice", invoice, True)
-    assert (handler.timeout_s, handler.rerun_window_s, handler.max_crashes) == (9.0, 8.0, 3)
+    assert (handler.timeout_s, handler.window, handler.max_crashes) == (9.0, Window(8.0), 3)
+    assert handler.window.fixed
+    assert (handler.max_timeout_s, handler.stall_timeout_s, handler.grace_s) == (None, None, 5.0)
+    assert (handler.retry.retries, handler.retry.on) == (0, (Exception,))
+    assert (handler.pool, handler.queue_timeout_s) == (DEFAULT_POOL, None)
 
 
 def test_what_a_handler_says_of_itself_wins():
@@ -74,9 +82,81 @@ def test_what_a_handler_says_of_itself_wins():
 
     handler = registered(invoice)
     assert (handler.name, handler.is_async) == ("shop.invoice-2", False)
-    assert (handler.timeout_s, handler.rerun_window_s, handler.max_crashes) == (5.0, 0.0, 1)
+    assert (handler.timeout_s, handler.window, handler.max_crashes) == (5.0, Window(0.0), 1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         handler.timeout_s = 7.0
+
+
+def test_what_a_handler_says_of_its_time_its_retries_and_its_pool_is_kept():
+    @hasty.handler(max_timeout=900, stall_timeout=20, grace=0, pool="gpu-2", queue_timeout=60.5)
+    async def render(): ...
+
+    handler = registered(render)
+    assert (handler.timeout_s, handler.max_timeout_s) == (46.0, 900.0)
+    assert (handler.stall_timeout_s, handler.grace_s) == (20.0, 0.0)
+    assert (handler.pool, handler.queue_timeout_s) == ("gpu-2", 60.5)
+
+    @hasty.handler(retries=4, backoff=0.5, backoff_cap=9, retry_on=(OSError, KeyError))
+    async def fetch(): ...
+
+    assert registered(fetch).retry == Retrying(4, 0.5, 9.0, (OSError, KeyError))
+    assert registered(hasty.handler(retry_on=OSError)(fetch)).retry.on == (OSError,)
+
+
+@pytest.mark.parametrize(
+    ("options", "window"),
+    [
+        ({"window_from": "finished"}, Window(300.0, from_end=True)),
+        ({"window_from": "accepted", "rerun_window": 9}, Window(9.0)),
+        ({"window_after": ["failed", "cancelled", "finished"]}, Window(300.0)),
+        ({"window_after": ("finished", "finished")}, Window(300.0, after=(Status.FINISHED,))),
+        (
+            {"window_after": ["finished", "cancelled"]},
+            Window(300.0, after=(Status.CANCELLED, Status.FINISHED)),
+        ),
+        ({"window_after": []}, Window(300.0, after=())),
+    ],
+    ids=str,
+)
+def test_a_window_is_what_the_options_say_together(options, window):
+    async def invoice(): ...
+
+    found = registered(hasty.handler(**options)(invoice)).window
+    assert found == window
+    assert found.fixed == window.fixed
+
+
+class Busy(ConnectionError): ...
+
+
+@pytest.mark.parametrize(
+    ("retrying", "error", "follows"),
+    [
+        (Retrying(1), ValueError(), True),
+        (Retrying(0), ValueError(), False),
+        (Retrying(1, on=(OSError, KeyError)), Busy(), True),
+        (Retrying(1, on=(OSError, KeyError)), KeyError("k"), True),
+        (Retrying(1, on=(OSError, KeyError)), ValueError(), False),
+        (Retrying(1, on=()), ValueError(), False),
+        # The process was to end: that is no error of the kind that passes.
+        (Retrying(1), SystemExit(), False),
+        (Retrying(1), KeyboardInterrupt(), False),
+        # What does not fit now, will not fit then.
+        (Retrying(1), InvalidRequest("payload: no"), False),
+        (Retrying(1), BadResult("result: no"), False),
+    ],
+    ids=repr,
+)
+def test_an_attempt_is_followed_by_another_where_that_may_do_better(retrying, error, follows):
+    assert retrying.follows(error) is follows
+
+
+def test_the_waits_between_attempts_grow_up_to_their_cap():
+    retrying = Retrying(9, 0.5, 3.0)
+    for failures, bound_s in ((1, 0.5), (2, 1.0), (3, 2.0), (4, 3.0), (9, 3.0)):
+        waits = [retrying.wait_s(failures) for _ in range(200)]
+        assert 0 <= min(waits) < bound_s / 4
+        assert bound_s * 3 / 4 < max(waits) <= bound_s
 
 
 @virtually
@@ -106,6 +186,24 @@ async def test_the_function_stays_what_it_was():
         ({"rerun_window": float("inf")}, "rerun_window: Input should be less than or equal to 31536000"),
         ({"max_crashes": 0}, "max_crashes: Input should be greater than or equal to 1"),
         ({"max_crashes": 1.5}, "max_crashes: Input should be a valid integer"),
+        ({"max_timeout": 86_401}, "max_timeout: Input should be less than or equal to 86400"),
+        ({"stall_timeout": 0}, "stall_timeout: Input should be greater than 0"),
+        ({"grace": 601}, "grace: Input should be less than or equal to 600"),
+        ({"grace": -1}, "grace: Input should be greater than or equal to 0"),
+        ({"window_from": "ended"}, "window_from: Input should be 'accepted' or 'finished'"),
+        ({"window_after": ["done"]}, "window_after.0: Input should be 'finished', 'failed' or 'cancelled'"),
+        ({"window_after": "failed"}, "window_after"),
+        ({"window_after": None}, "window_after"),
+        ({"retries": -1}, "retries: Input should be greater than or equal to 0"),
+        ({"retries": 1_001}, "retries: Input should be less than or equal to 1000"),
+        ({"retries": True}, "retries: Input should be a valid integer"),
+        ({"backoff": 0}, "backoff: Input should be greater than 0"),
+        ({"backoff_cap": float("inf")}, "backoff_cap: Input should be less than or equal to 86400"),
+        ({"retry_on": OSError()}, "retry_on: Input should be a valid tuple"),
+        ({"retry_on": KeyboardInterrupt}, "retry_on.0: Input should be a subclass of Exception"),
+        ({"pool": "GPU"}, "pool: Value error, must be a letter and at most 30 letters, digits and hyphens"),
+        ({"pool": None}, "pool: Input should be a valid string"),
+        ({"queue_timeout": 0}, "queue_timeout: Input should be greater than 0"),
     ],
 )
 def test_an_option_that_will_not_do_is_refused_at_once(options, told):

@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from hasty.cluster.environment import WANTED_OPEN_FILES, node_environment
-from hasty.errors import CannotStart
+from hasty.errors import CannotStart, Unreachable
+from hasty.messages import Pools, PoolState
+from hasty.pools import Plan, PoolPlan
 from hasty.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -45,9 +47,9 @@ def ray() -> Iterator[SimpleNamespace]:
             schema=importlib.import_module("ray.serve.schema"),
             api=importlib.import_module("ray.serve._private.api"),
             ingress=importlib.import_module("hasty.cluster.ingress"),
-            hosts=importlib.import_module("hasty.cluster.hosts"),
             system=importlib.import_module("hasty.cluster.system"),
             names=importlib.import_module("hasty.cluster.names"),
+            workers=importlib.import_module("hasty.cluster.workers"),
         )
 
 
@@ -241,20 +243,108 @@ def test_production_carries_no_secret(production):
     assert "mongodb://" not in yaml.safe_dump(production)
 
 
-def test_production_deploys_what_hasty_deploy_deploys(ray, production, monkeypatch):
-    """The same application, on the same HTTP options: whoever goes from one to the other changes nothing."""
-    told: dict[str, Any] = {}
-    monkeypatch.setattr(ray.hosts, "_start", lambda *_host_and_arguments: None)
-    monkeypatch.setattr(ray.system.serve, "start", lambda **options: told.update(options))
-    monkeypatch.setattr(ray.system.serve, "run", lambda _application, **options: told.update(options))
+@pytest.fixture
+def deploying(ray, monkeypatch) -> SimpleNamespace:
+    """What `hasty deploy` does to a cluster, in order, and what it tells Serve; nothing of it is done."""
+    seen = SimpleNamespace(steps=[], told={}, runs_already=False, outdated=[])
+    noted: dict[str, Any] = {
+        "start_registry": lambda _settings: seen.steps.append("registry"),
+        "start_dispatcher": lambda _settings: seen.steps.append("dispatcher"),
+        "start_worker": lambda name, _settings, generation: seen.steps.append(f"{name} of {generation}"),
+        "_exists": lambda _name: seen.runs_already,
+    }
+
+    async def write_plan(settings: Settings) -> Plan:
+        seen.steps.append("plan")
+        return Plan(2 if seen.runs_already else 1, ray.workers.plan_of(settings))
+
+    def serve(what: str, options: dict[str, Any]) -> None:
+        seen.steps.append(what)
+        seen.told.update(options)
+
+    for name, stand_in in noted.items():
+        monkeypatch.setattr(ray.system, name, stand_in)
+    monkeypatch.setattr(ray.system, "_write_plan", write_plan)
+    monkeypatch.setattr(ray.system, "_LOOK_S", 0)
+    monkeypatch.setattr(ray.system, "RayRef", lambda _find: Dispatcher(seen))
+    monkeypatch.setattr(ray.system.serve, "start", lambda **options: serve("serve", options))
+    monkeypatch.setattr(ray.system.serve, "run", lambda _app, **options: serve("gateways", options))
     monkeypatch.delenv("HASTY_API_MONGO_URI", raising=False)
-    ray.system.deploy(Settings(http_host="0.0.0.0", api_mongo_uri=URI))
+    return seen
+
+
+class Dispatcher:
+    """Follows a plan after it was asked twice, and replaces a worker between two questions."""
+
+    def __init__(self, seen: SimpleNamespace) -> None:
+        self.seen = seen
+
+    async def follow(self) -> None:
+        self.seen.steps.append("follow")
+        if self.seen.steps.count("follow") == 1:
+            raise Unreachable
+
+    async def pools(self) -> Pools:
+        left = self.seen.outdated.pop(0) if self.seen.outdated else 0
+        state = PoolState("default", 3, 3, 3, False, 3, left, 0, 0, 0.0)
+        self.seen.steps.append(f"{left} left")
+        return Pools(2, (state, state._replace(name="gpu", outdated=0)))
+
+
+def test_production_deploys_what_hasty_deploy_deploys(ray, production, deploying):
+    """The same application, on the same HTTP options: whoever goes from one to the other changes nothing."""
+    ray.system.deploy(Settings(http_host="0.0.0.0", api_mongo_uri=URI), print)
+    told = deploying.told
     (application,) = production["applications"]
     assert told["http_options"] == production["http_options"]
     assert told["proxy_location"] == production["proxy_location"]
     assert told["logging_config"].items() <= production["logging_config"].items()
     assert told["name"] == application["name"] == ray.names.APPLICATION
     assert told["route_prefix"] == application["route_prefix"]
+
+
+POOLS = {"gpu": {"min_workers": 1, "max_workers": 9}}
+
+
+def test_a_first_deployment_starts_the_workers_of_all_pools_beside_serve(ray, deploying):
+    ray.system.deploy(Settings(api_mongo_uri=URI, workers=2, pools=POOLS), print)
+    assert deploying.steps == [
+        "plan",
+        "registry",
+        "dispatcher",
+        "hasty-worker-default-0 of 1",
+        "hasty-worker-default-1 of 1",
+        "hasty-worker-gpu-0 of 1",
+        "serve",
+        "gateways",
+    ]
+
+
+def test_where_it_runs_already_all_workers_are_replaced_before_the_gateways(ray, deploying):
+    """What a new Gateway admits, every worker knows. Nobody but the Dispatcher starts workers then."""
+    deploying.runs_already, deploying.outdated = True, [3, 3, 1]
+    told: list[str] = []
+    ray.system.deploy(Settings(api_mongo_uri=URI, workers=3, pools=POOLS), told.append)
+    rolled = ["follow", "follow", "3 left", "3 left", "1 left", "0 left"]
+    assert deploying.steps == ["plan", "registry", "dispatcher", "serve", *rolled, "gateways"]
+    assert told == [
+        "replacing workers one by one, left in default: 3 of 3 workers",
+        "replacing workers one by one, left in default: 1 of 3 workers",
+    ]
+
+
+def test_a_plan_keeps_all_settings_but_where_the_databases_are(ray):
+    own = Settings(api_mongo_uri=URI, worker_mongo_uri=URI)
+    wanted = Settings(api_mongo_uri="mongodb://other.example/", workers=7, pools=POOLS, timeout_s=9)
+    kept = ray.workers.described(wanted)
+    assert "mongodb://" not in kept
+    found = ray.workers.undescribed(kept, own)
+    secrets = {"api_mongo_uri": own.api_mongo_uri, "worker_mongo_uri": own.worker_mongo_uri}
+    assert found == wanted.model_copy(update=secrets)
+    assert ray.workers.plan_of(found) == {
+        "default": PoolPlan(7, 7, 4_000),
+        "gpu": PoolPlan(1, 9, 4_000),
+    }
 
 
 def build(ray: SimpleNamespace, production: dict[str, Any]) -> Any:

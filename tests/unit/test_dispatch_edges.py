@@ -8,7 +8,17 @@ from hasty.dispatch import Attended, Lost, Settled, Swept, Ticked, Unanswered
 from hasty.job import Outcome, Status
 from hasty.messages import Ended, Started
 from tests.unit.examples import NOW, after
-from tests.unit.test_dispatch import Backlog, a_machine, ids, offer, sent, settle, sweeps, works
+from tests.unit.test_dispatch import (
+    Backlog,
+    a_machine,
+    ids,
+    offer,
+    plan,
+    sent,
+    settle,
+    sweeps,
+    works,
+)
 
 DONE = Outcome(Status.FINISHED, NOW)
 
@@ -27,16 +37,18 @@ def found_between_its_end_and_its_settlement(slots):
 def test_a_job_that_is_found_before_its_end_is_written_leaves_the_count_when_it_is():
     machine = found_between_its_end_and_its_settlement(slots=1)
     machine.handle(Settled(("job-1",)), 0.0)
-    assert len(machine._entries) == 1
+    assert list(machine._entries) == ["job-0"]
     assert (machine.queued, machine.running) == (0, 1)
 
 
 @pytest.mark.timeout(5)
 def test_and_the_dispatcher_does_not_hang():
-    """`_assign` loops for ever as soon as a slot is free: `_queued` is 1 and the heap is empty."""
+    """It looped for ever as soon as a slot was free: one job was counted, and none was in the heap."""
     machine = found_between_its_end_and_its_settlement(slots=1)
     machine.handle(Settled(("job-1",)), 0.0)
+    plan(machine, "a", "b")
     machine.handle(Attended("b", 1, 1, ()), 0.0)
+    assert machine.ready
 
 
 def test_what_a_trim_left_behind_is_sent_before_what_a_sweep_found_behind_it():
@@ -44,10 +56,10 @@ def test_what_a_trim_left_behind_is_sent_before_what_a_sweep_found_behind_it():
     jobs = works(30)
     backlog = Backlog(jobs[:30])
     given = sent(offer(machine, *jobs[:20]))  # job-0 runs, 1..19 wait
-    (sweep,) = sweeps(machine.handle(Ticked(), 1.0))  # skips 0..19
+    (sweep,) = sweeps(machine.handle(Ticked(), 5.0))  # skips 0..19
     offer(machine, *jobs[20:30])  # over twice the capacity: only 1..10 are kept
     found = tuple(job for job in jobs[:25] if job.job_id not in sweep.skip)
-    machine.handle(Swept(found, True), 1.0)  # read when 20..24 were there: the horizon is job-24 now
+    machine.handle(Swept(found, True), 5.0)  # read when 20..24 were there: the horizon is job-24 now
     order = [job_id for _, job_ids in given for job_id in job_ids]
     while backlog.live:
         del backlog.live[order[-1]]

@@ -52,6 +52,7 @@ def test_the_tree_is_as_it_is_drawn():
         "PayloadTooLarge": "FixTheRequest",
         "UnknownHandler": "FixTheRequest",
         "UnknownJob": "FixTheRequest",
+        "UnknownPool": "FixTheRequest",
         "TryAgainLater": "HastyError",
         "StoreUnavailable": "TryAgainLater",
         "Unreachable": "TryAgainLater",
@@ -65,6 +66,7 @@ def test_the_tree_is_as_it_is_drawn():
         "BadResult": "FixTheHandler",
         "Superseded": "HastyError",
         "CannotStart": "HastyError",
+        "AlreadyRunning": "CannotStart",
     }
 
 
@@ -84,7 +86,7 @@ def test_no_error_of_hasty_is_missing_from_the_tree():
 
 
 def test_each_error_has_a_code_of_its_own():
-    assert len({error.code for error in ALL}) == len(ALL) == 21
+    assert len({error.code for error in ALL}) == len(ALL) == 23
 
 
 @pytest.mark.parametrize("error", ALL)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hasty.job import Status, Token, Work, fence, first_id_of, weigh
+from hasty.job import Status, Token, Window, Work, fence, first_id_of, weigh
 from tests.unit.examples import NOW, a_job, a_work, after
 
 MS = timedelta(milliseconds=1)
@@ -45,14 +45,33 @@ def test_work_is_ordered_by_priority_then_age_then_id():
 
 
 def test_a_job_hands_on_what_its_work_needs():
-    job = a_job(payload={"a": [1]}, priority=4, run=3, timeout_s=1.5)
-    assert job.work() == Work("job-1", "video-1", 3, "sleep", {"a": [1]}, 4, NOW, 1.5)
+    window = Window(9.0, from_end=True)
+    job = a_job(payload={"a": [1]}, priority=4, run=3, timeout_s=1.5, pool="gpu", window=window)
+    assert job.work() == Work("job-1", "video-1", 3, "sleep", {"a": [1]}, 4, NOW, 1.5, "gpu", window)
 
 
 def test_a_job_lives_until_one_of_the_three_final_statuses():
     assert {status for status in Status if not status.final} == {"scheduled", "queued", "running"}
     assert {status for status in Status if status.final} == {"finished", "failed", "cancelled"}
     assert all(a_job(status=status).live is not status.final for status in Status)
+
+
+def test_a_job_may_run_now_unless_it_has_ended_or_waits_for_a_later_time():
+    assert {status for status in Status if a_job(status=status).in_queue} == {"queued", "running"}
+
+
+@pytest.mark.parametrize(
+    ("window", "fixed"),
+    [
+        (Window(9.0), True),
+        (Window(9.0, after=(Status.FINISHED, Status.CANCELLED, Status.FAILED)), True),
+        (Window(9.0, from_end=True), False),
+        (Window(9.0, after=(Status.FINISHED, Status.FAILED)), False),
+        (Window(9.0, after=()), False),
+    ],
+)
+def test_a_window_is_fixed_at_admission_unless_the_end_has_a_say_in_it(window, fixed):
+    assert window.fixed is fixed
 
 
 def test_a_job_cannot_be_changed():

@@ -11,6 +11,7 @@ import pytest
 
 from hasty.errors import CannotStart
 from hasty.handlers.loading import load
+from hasty.job import Window
 from hasty.local.handlers import check, with_working_directory
 from hasty.settings import Settings
 
@@ -63,7 +64,7 @@ def test_the_handlers_of_a_module_are_found_with_the_limits_of_the_settings(shop
     shop(shop_one=INVOICE)
     handlers = load(Settings(handlers=("shop_one",), timeout_s=9, rerun_window_s=8))
     assert list(handlers) == ["sleep", "invoice"]
-    assert (handlers["invoice"].timeout_s, handlers["invoice"].rerun_window_s) == (5.0, 8.0)
+    assert (handlers["invoice"].timeout_s, handlers["invoice"].window) == (5.0, Window(8.0))
 
 
 def test_a_second_look_in_the_same_process_finds_the_same(shop):
@@ -164,6 +165,19 @@ def test_the_name_of_the_built_in_handler_is_taken(shop):
     assert complaint("shop_sleep").startswith("two handlers are named 'sleep': hasty.handlers.sleep.")
 
 
+ON_GPUS = INVOICE.replace("timeout=5", "timeout=5, pool='gpu'")
+
+
+def test_a_handler_wants_a_pool_that_there_is(shop):
+    shop(shop_gpus=ON_GPUS)
+    assert complaint("shop_gpus") == (
+        "the handler 'invoice' wants the pool 'gpu', and there are: default; "
+        "add [pools.gpu] to the settings, or name another"
+    )
+    handlers = load(Settings(handlers=("shop_gpus",), pools={"gpu": {}}))
+    assert [handler.pool for handler in handlers.values()] == ["default", "gpu"]
+
+
 # The version -----------------------------------------------------------------------------------
 
 
@@ -221,6 +235,32 @@ def test_a_process_of_its_own_says_what_the_handlers_are(shop):
     assert invoice == "handler invoice: timeout 5 s, rerun window 300 s, given up after 3 crashes"
     assert told == f"version of the handlers: {load(settings).version}"
     assert check(Settings(), environment())[0].startswith("handler sleep: ")
+
+
+def told_of(shop, options: str) -> str:
+    """The line about a handler with these options."""
+    shop(shop_told=INVOICE.replace("timeout=5", options))
+    return check(Settings(handlers=("shop_told",), pools={"gpu": {}}), environment())[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("retries=4, pool='gpu'", "rerun window 300 s, given up after 3 crashes, 4 retries, pool gpu"),
+        ("window_from='finished'", "rerun window 300 s from its end, given up after 3 crashes"),
+        ("rerun_window=9, window_after=['finished']", "rerun window 9 s after finished, given up"),
+        (
+            "window_from='finished', window_after=['finished', 'failed']",
+            "rerun window 300 s from its end after failed or finished, given up",
+        ),
+    ],
+)
+def test_what_is_not_as_usual_is_told_too(shop, options, told):
+    assert told_of(shop, options).startswith(f"handler invoice: timeout 46 s, {told}")
+
+
+def test_a_window_that_no_end_keeps_shut_reads_well(shop):
+    assert " after ," not in told_of(shop, "window_after=[]")
 
 
 def test_what_is_wrong_with_them_is_told_in_one_line(shop):

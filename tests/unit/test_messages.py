@@ -7,8 +7,19 @@ import pytest
 
 import hasty.messages
 from hasty.errors import WrongVersion
-from hasty.job import Outcome, Status, Token, Work
-from hasty.messages import VERSION, Admit, Attend, Enqueue, Report, Run, check_version
+from hasty.job import Outcome, Progress, Status, Token, Window, Work
+from hasty.messages import (
+    VERSION,
+    Admit,
+    Attend,
+    Cancel,
+    Enqueue,
+    Report,
+    Run,
+    Scale,
+    Stop,
+    check_version,
+)
 from tests.unit.examples import a_work
 
 #: The words of every version that was released or is about to be, and their fields. Whoever changes a
@@ -39,6 +50,44 @@ VOCABULARIES = {
         "Unknown": "why",
         "Work": "job_id object_id run handler payload priority accepted_at timeout_s",
     },
+    2: {
+        "Accepted": "work",
+        "Admit": "requests version",
+        "Admitted": "answers",
+        "Attend": "epoch met version",
+        "Attendance": "worker boot slots process unfit generation handlers running",
+        "Cancel": "job_id reason version",
+        "Cancelled": "status by_cancel",
+        "Process": "node pid started",
+        "Declined": "job_id token",
+        "Deferred": "job_id token attempt run_at error",
+        "Ended": "job_id outcome",
+        "Enqueue": "works version",
+        "Forward": "work token",
+        "Health": "name problem running queued",
+        "Outcome": "status ended_at result error attempt started_at worker opens_at",
+        "PoolState": (
+            "name min_workers max_workers workers pinned present outdated running queued oldest_wait_s"
+        ),
+        "Pools": "generation pools",
+        "Progress": "at fraction message",
+        "Progressed": "job_id progress",
+        "Reason": "rerun_window unfinished",
+        "Refused": "reason job_id retry_after_s",
+        "Report": "worker boot started ended declined deferred progressed version",
+        "Request": (
+            "job_id object_id handler timeout_s window payload priority pool queue_timeout_s idempotency_key"
+        ),
+        "Run": "epoch forwards version",
+        "Scale": "pool workers version",
+        "Started": "job_id worker attempt at",
+        "Status": "scheduled queued running finished failed cancelled",
+        "Stop": "ends version",
+        "Token": "epoch seq",
+        "Unknown": "why",
+        "Window": "seconds from_end after",
+        "Work": "job_id object_id run handler payload priority accepted_at timeout_s pool window",
+    },
 }
 
 
@@ -49,7 +98,7 @@ def spoken():
         for name, cls in vars(hasty.messages).items()
         if inspect.isclass(cls) and cls.__module__ == "hasty.messages"
     }
-    return classes | {cls.__name__: cls for cls in (Outcome, Status, Token, Work)}
+    return classes | {cls.__name__: cls for cls in (Outcome, Progress, Status, Token, Window, Work)}
 
 
 def fields(cls):
@@ -80,6 +129,9 @@ def test_a_message_cannot_be_changed(cls):
         Report("worker-1", 1),
         Attend(3),
         Run(3, ()),
+        Stop(()),
+        Cancel("job-1", "no longer needed"),
+        Scale("default", 3),
     ],
 )
 def test_what_one_actor_asks_of_another_carries_the_version(message):
@@ -89,7 +141,7 @@ def test_what_one_actor_asks_of_another_carries_the_version(message):
 
 def test_each_message_that_carries_a_version_is_checked_above():
     carriers = {name for name, cls in spoken().items() if "version" in fields(cls).split()}
-    assert carriers == {"Admit", "Enqueue", "Report", "Attend", "Run"}
+    assert carriers == {"Admit", "Enqueue", "Report", "Attend", "Run", "Stop", "Cancel", "Scale"}
 
 
 @pytest.mark.parametrize("version", [0, VERSION - 1, VERSION + 1])

@@ -7,9 +7,12 @@ import pytest
 
 from hasty.errors import CannotStart
 from hasty.local import up as up_module
+from hasty.local.folder import DataFolder
 from hasty.local.operator import Operator
 from hasty.local.up import Up
 from hasty.settings import Settings
+
+URI = "mongodb://nobody.example/"
 
 HEARS = "import sys; sys.stdin.readline()"
 
@@ -43,6 +46,15 @@ def test_one_that_failed_gives_its_reason(operator):
         operator("print('failed no room for the replicas')").deploy()
 
 
+def test_one_that_replaces_workers_says_how_far_it_is(operator):
+    heard = []
+    says = "print('told 2 of 3 workers'); print('told'); print('deployed', flush=True); sys.stdin.read()"
+    assert operator(says).deploy(heard.append)
+    assert heard == ["2 of 3 workers", ""]
+    # Who does not listen misses nothing else.
+    assert operator(says).deploy()
+
+
 @pytest.mark.parametrize("death", ["import os; os.kill(os.getpid(), 9)", "sys.exit(0)", "1 / 0"])
 def test_one_that_dies_has_failed_at_nothing(operator, death):
     assert not operator(death).deploy()
@@ -74,7 +86,7 @@ class HeadThatRuns:
         self.stopped = True
 
 
-#: Notes what it is told; dies of the first so many commands, obeys from then on.
+#: Notes what it is told, and by which settings; dies of the first so many commands, obeys from then on.
 DIES = """
 import os, sys
 for line in sys.stdin:
@@ -84,6 +96,8 @@ for line in sys.stdin:
         told = len(notes.readlines())
     if told <= {deaths}:
         os.kill(os.getpid(), 9)
+    with open({notes!r} + ".settings", "w") as settings:
+        settings.write(" ".join(os.environ["HASTY_" + name] for name in ("WORKERS", "API_MONGO_URI")))
     print({{"deploy": "deployed", "join": "joined"}}[line.strip()], flush=True)
 """
 
@@ -99,8 +113,9 @@ def looking_after(tmp_path, monkeypatch):
         monkeypatch.setattr(up_module, "Operator", functools.partial(Operator, module="stand_in"))
         monkeypatch.setattr(up_module, "_problem", lambda _url: None)
         said: list[str] = []
-        up = Up(Settings(data_dir=tmp_path, api_mongo_uri="mongodb://nobody.example/"), 0, said.append)
+        up = Up(Settings(data_dir=tmp_path, api_mongo_uri=URI), 0, said.append)
         up._folder.hold()
+        up._folder.write_deployed(up._settings.without_secrets().to_environment())
         up._head = HeadThatRuns(tmp_path)
         made.append(up)
         return up, said, lambda: notes.read_text().split()
@@ -138,6 +153,31 @@ def test_on_another_ray_it_is_deployed_again(looking_after, tmp_path):
     up._head = HeadThatRuns(tmp_path)
     up._mend_cluster()
     assert told() == ["deploy", "deploy"]
+
+
+def test_one_that_is_replaced_deploys_what_was_deployed_last(looking_after, tmp_path):
+    """Somebody has rolled its workers meanwhile: see `hasty.local.roll`."""
+    up, _, _ = looking_after(deaths=0)
+    deployed_by = tmp_path / "notes.settings"
+    up._mend_cluster()
+    assert deployed_by.read_text() == f"2 {URI}"
+    DataFolder(tmp_path).write_deployed(Settings(workers=7).to_environment())
+    up._stop_cluster()
+    up._head = HeadThatRuns(tmp_path)
+    up._mend_cluster()
+    # The databases are where they were: what was deployed does not name them.
+    assert deployed_by.read_text() == f"7 {URI}"
+
+
+def test_how_it_is_reached_is_written_down_once_it_is_served_and_names_no_secret(looking_after, tmp_path):
+    up, _, _ = looking_after(deaths=0)
+    assert "driver" not in DataFolder(tmp_path).record()
+    up._mend_cluster()
+    record = DataFolder(tmp_path).record()
+    assert record["driver"] == up._head.environment
+    assert (record["embedded"], record["fixed"]["http_port"]) == (False, 8000)
+    assert URI not in str(record)
+    assert URI not in str(DataFolder(tmp_path).deployed())
 
 
 def test_one_that_dies_again_and_again_is_given_up(looking_after):

@@ -7,7 +7,7 @@ import pytest
 from hasty.job import Status
 from tests.unit.examples import virtually
 from tests.unit.system import running
-from tests.unit.test_perform import perform, raising, returning
+from tests.unit.test_perform import outcome_of, perform, raising, returning
 
 
 class Mute(Exception):
@@ -17,7 +17,7 @@ class Mute(Exception):
 
 @virtually
 async def test_an_error_that_cannot_say_what_it_is_is_a_failure_all_the_same():
-    outcome = await perform(raising(Mute())).outcome()
+    outcome = await outcome_of(perform(raising(Mute())))
     assert (outcome.status, outcome.error["type"]) == (Status.FAILED, "Mute")
 
 
@@ -38,7 +38,7 @@ async def test_and_its_job_comes_to_an_end():
 
 @virtually
 async def test_a_result_that_cannot_be_stored_is_a_failure_of_the_handler():
-    outcome = await perform(returning({"title": "half \ud83d a pair"})).outcome()
+    outcome = await outcome_of(perform(returning({"title": "half \ud83d a pair"})))
     assert (outcome.status, outcome.error["type"]) == (Status.FAILED, "BadResult")
 
 
@@ -47,19 +47,19 @@ async def test_a_handler_that_raises_when_it_is_called_has_failed():
     def handler(_context, _payload):
         raise KeyError("early")
 
-    outcome = await perform(handler).outcome()
+    outcome = await outcome_of(perform(handler))
     assert (outcome.status, outcome.error["type"]) == (Status.FAILED, "KeyError")
 
 
 @virtually
 async def test_a_handler_that_returns_no_coroutine_has_failed():
-    outcome = await perform(lambda _context, _payload: 7).outcome()
+    outcome = await outcome_of(perform(lambda _context, _payload: 7))
     assert outcome.status is Status.FAILED
 
 
 def test_a_handler_that_exits_has_failed():
     async def scenario():
-        outcome = await perform(raising(SystemExit(3))).outcome()
+        outcome = await outcome_of(perform(raising(SystemExit(3))))
         assert outcome.status is Status.FAILED
 
     try:

@@ -3,11 +3,13 @@
 import asyncio
 
 from hasty.batching import Batcher
-from hasty.job import Outcome, Status
+from hasty.handlers import SLEEP, Handler
+from hasty.handlers.catalogue import Retrying
+from hasty.job import Outcome, Status, Window
 from hasty.messages import Ended, Report, Started
 from tests.refs import Ref
 from tests.unit.examples import NOW, virtually
-from tests.unit.system import System
+from tests.unit.system import WORKER, System
 
 HOUR_S = 3_600.0
 
@@ -29,15 +31,23 @@ class Counted(Ref):
             self.under_way -= 1
 
 
-async def an_hour_without_the_job_store(jobs: int):
-    """Jobs end while what clients see cannot be written; return what it came to."""
-    system = System(sleep_s=5.0)
+async def fail(_context, _payload):
+    await asyncio.sleep(5)
+    raise ValueError("on purpose")
+
+
+FLAKY = Handler(name="flaky", function=fail, timeout_s=46.0, window=Window(300.0), retry=Retrying(1, 0.001))
+
+
+async def an_hour_without_the_job_store(jobs: int, handler: str = SLEEP):
+    """Attempts end while what clients see cannot be written; return what it came to."""
+    system = System(sleep_s=5.0, more=[FLAKY])
     system.worker._dispatcher = reports = Counted(system.dispatcher)
     runs = Counted(system.worker)
     system.pool.worker = lambda _name: runs
     await system.serve()
     gateway = system.gateway()
-    works = await asyncio.gather(*(gateway.submit(f"object-{n}") for n in range(jobs)))
+    works = await asyncio.gather(*(gateway.submit(f"object-{n}", handler) for n in range(jobs)))
     await asyncio.sleep(1)
     system.jobs.away = True
     await asyncio.sleep(HOUR_S)
@@ -48,7 +58,7 @@ async def an_hour_without_the_job_store(jobs: int):
 async def test_a_report_that_comes_again_is_not_written_again():
     system, works, reports, runs = await an_hour_without_the_job_store(50)
     settler = system.dispatcher._settler
-    assert (settler._size, len(system.dispatcher._settling)) == (0, 50)
+    assert (settler._batches._size, len(settler._under_way)) == (0, 50)
     # One batch of ends; a run or two, which wait for it, and a question how the worker is.
     assert reports.most <= 3
     assert runs.most <= 4
@@ -56,7 +66,23 @@ async def test_a_report_that_comes_again_is_not_written_again():
     await asyncio.sleep(10)
     found = await system.jobs.get([work.job_id for work in works])
     assert {job.status for job in found.values()} == {Status.FINISHED}
-    assert system.dispatcher._settling == {}
+    assert settler._under_way == {}
+    assert (await system.dispatcher.health()).running == 0
+    assert reports.under_way == 0
+
+
+@virtually
+async def test_a_delay_that_is_told_again_is_not_written_again():
+    system, works, reports, runs = await an_hour_without_the_job_store(50, "flaky")
+    postponer = system.dispatcher._reign._postponer
+    assert (postponer._batches._size, len(postponer._under_way)) == (0, 50)
+    assert reports.most <= 3
+    assert runs.most <= 4
+    system.jobs.away = False
+    await asyncio.sleep(60)
+    found = await system.jobs.get([work.job_id for work in works])
+    # The second attempt failed as well, and was the last.
+    assert {(job.status, job.attempt) for job in found.values()} == {(Status.FAILED, 2)}
     assert (await system.dispatcher.health()).running == 0
     assert reports.under_way == 0
 
@@ -67,9 +93,10 @@ async def test_a_mark_that_finds_no_room_is_dropped_and_takes_no_end_with_it():
     await system.serve()
     work = await system.gateway().submit("an object")
     await asyncio.sleep(1)
-    system.dispatcher._marker = Batcher(system.dispatcher._write_marks, capacity=0)
-    started = Started(work.job_id, "worker-1", 1, NOW)
+    errands = system.dispatcher._reign._errands
+    errands._marker = Batcher(errands._write_marks, capacity=0)
+    started = Started(work.job_id, WORKER, 1, NOW)
     ended = Ended(work.job_id, Outcome(Status.FINISHED, NOW))
-    await system.dispatcher.report(Report("worker-1", 1, (Started("other", "worker-1", 1, NOW), started)))
-    await system.dispatcher.report(Report("worker-1", 1, (started,), (ended,)))
+    await system.dispatcher.report(Report(WORKER, 1, (Started("other", WORKER, 1, NOW), started)))
+    await system.dispatcher.report(Report(WORKER, 1, (started,), (ended,)))
     assert (await system.jobs.get([work.job_id]))[work.job_id].status is Status.FINISHED

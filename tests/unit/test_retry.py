@@ -7,7 +7,7 @@ import random
 import pytest
 
 from hasty.errors import FixTheRequest, StoreUnavailable, Unreachable
-from hasty.retry import backoff, until_answered
+from hasty.retry import backoff, full_jitter_s, until_answered
 from tests.unit.examples import virtually
 
 
@@ -31,6 +31,21 @@ def test_the_first_bound_and_the_cap_can_be_set():
 def test_callers_that_failed_together_come_back_apart():
     one, other = backoff(chance=random.Random(1).random), backoff(chance=random.Random(2).random)
     assert all(a != b for a, b in zip(first(20, one), first(20, other), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("failures", "bound_s"),
+    [(1, 1.0), (2, 2.0), (3, 4.0), (9, 256.0), (10, 300.0), (11, 300.0), (10_000, 300.0)],
+)
+def test_after_a_failure_the_wait_is_drawn_from_all_of_a_doubling_capped_bound(failures, bound_s):
+    assert full_jitter_s(failures, 1.0, 300.0, chance=lambda: 0.0) == 0.0
+    assert full_jitter_s(failures, 1.0, 300.0, chance=lambda: 0.25) == bound_s / 4
+    assert full_jitter_s(failures, 1.0, 300.0, chance=lambda: 1.0) == bound_s
+    assert 0 <= full_jitter_s(failures, 1.0, 300.0) < bound_s
+
+
+def test_a_bound_that_begins_over_its_cap_is_the_cap():
+    assert full_jitter_s(1, 9.0, 3.0, chance=lambda: 1.0) == 3.0
 
 
 class Asked:

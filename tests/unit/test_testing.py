@@ -10,6 +10,8 @@ import time
 import pytest
 
 from hasty.handlers import Handler, Handlers
+from hasty.handlers.catalogue import Retrying
+from hasty.job import Status, Window
 from hasty.testing import System, VirtualClock, VirtualLoop, run_virtually
 from tests.unit.examples import VIRTUAL_BEGINNING, after, virtually
 
@@ -183,7 +185,7 @@ async def test_a_whole_hasty_runs_a_job_that_its_user_wrote():
     async def double(_context, payload):
         return 2 * payload
 
-    system = System(Handlers(Handler(name="double", function=double, timeout_s=46, rerun_window_s=300)))
+    system = System(Handlers(Handler(name="double", function=double, timeout_s=46, window=Window(300))))
     system.start_all()
     await system.ready()
     job = await system.submit("object", "double", 21)
@@ -194,11 +196,69 @@ async def test_a_whole_hasty_runs_a_job_that_its_user_wrote():
 
 
 @virtually
+async def test_a_whole_hasty_tries_again_and_waits_as_long_as_it_must():
+    started = []
+
+    async def works_the_third_time(context, _payload):
+        started.append(asyncio.get_running_loop().time())
+        if context.attempt < 3:
+            raise ConnectionError("busy")
+        return "done"
+
+    limits = {"timeout_s": 46, "window": Window(300), "retry": Retrying(2, 100.0, 100.0)}
+    system = System(Handlers(Handler(name="tries", function=works_the_third_time, **limits)))
+    system.start_all()
+    await system.ready()
+    job = await system.submit("object", "tries")
+    await asyncio.sleep(1)
+    shown = await system.get(job.job_id)
+    assert (shown.status, shown.attempt, shown.error["type"]) == (Status.SCHEDULED, 1, "ConnectionError")
+    run_at = shown.run_at
+    await asyncio.sleep(210)
+    shown = await system.get(job.job_id)
+    assert (shown.status, shown.attempt, shown.result, shown.error) == (Status.FINISHED, 3, "done", None)
+    assert len(started) == 3
+    assert started[1] >= (run_at - VIRTUAL_BEGINNING).total_seconds()
+
+
+@virtually
+async def test_a_whole_hasty_cancels_grows_and_is_redeployed():
+    async def sleeps(_context, _payload):
+        await asyncio.sleep(40)
+
+    system = System(Handlers(Handler(name="sleeps", function=sleeps, timeout_s=46, window=Window(300))))
+    system.start_all()
+    await system.ready()
+    one, other = [await system.submit(name, "sleeps") for name in ("one", "other")]
+    await asyncio.sleep(1)
+    shown, by_cancel = await system.cancel(one.job_id, "no longer needed")
+    assert (shown.status, by_cancel) == (Status.CANCELLED, True)
+
+    state = await system.scale(4)
+    assert (state.workers, state.pinned) == (4, True)
+    await asyncio.sleep(5)
+    first = workers_of(system)
+    assert len(first) == 4
+    # A deployment says anew how many there should be.
+    await system.deploy()
+    await asyncio.sleep(60)
+    assert len(workers_of(system)) == 2
+    assert not workers_of(system) & first
+    shown = await system.get(other.job_id)
+    # Nobody lost an attempt over it.
+    assert (shown.status, shown.attempt) == (Status.FINISHED, 1)
+
+
+def workers_of(system):
+    return {place for name in system.workers for place in system.places[name]}
+
+
+@virtually
 async def test_what_has_ended_is_forgotten_in_its_time():
     async def quick(_context, _payload):
         return None
 
-    system = System(Handlers(Handler(name="q", function=quick, timeout_s=46, rerun_window_s=300)), keep_s=1)
+    system = System(Handlers(Handler(name="q", function=quick, timeout_s=46, window=Window(300))), keep_s=1)
     system.start_all()
     await system.ready()
     job = await system.submit("object", "q")

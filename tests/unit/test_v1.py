@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import random
+import re
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -15,13 +18,14 @@ import hasty.errors
 from hasty.api.bodies import BODY_LIMIT
 from hasty.api.gateway import PAYLOAD_LIMIT
 from hasty.api.problems import CODES
-from hasty.errors import TryAgainLater, Unreachable, WrongVersion
+from hasty.errors import StoreUnavailable, TryAgainLater, Unreachable, WrongVersion
 from hasty.handlers.decorator import declaration_of
 from hasty.messages import Reason
-from tests.unit.examples import repeatable, virtually
-from tests.unit.system import Failing, System, running
+from hasty.pools import PoolPlan
+from tests.unit.examples import VIRTUAL_BEGINNING, repeatable, virtually
+from tests.unit.system import Failing, Silent, System, running
 
-JOBS = "/v1/jobs"
+JOBS, POOLS = "/v1/jobs", "/v1/pools"
 
 
 class Order(BaseModel):
@@ -48,10 +52,26 @@ async def careless(_payload: int) -> Receipt:
 def blocking() -> None: ...
 
 
-MORE = [
-    declaration_of(function).handler(timeout_s=46.0, rerun_window_s=300.0)
-    for function in (invoice, careless, blocking)
-]
+@hasty.handler(retries=1, backoff=3_600, backoff_cap=3_600)
+async def fails(_payload) -> None:
+    raise ConnectionError("busy")
+
+
+@hasty.handler(window_after=["finished"])
+async def reports(job: hasty.JobContext) -> None:
+    job.progress(0.5, "half of it")
+    await asyncio.sleep(30)
+
+
+@hasty.handler(pool="gpu")
+async def on_gpus() -> None: ...
+
+
+def declared(*functions):
+    return [declaration_of(function).handler(timeout_s=46.0, rerun_window_s=300.0) for function in functions]
+
+
+MORE = declared(invoice, careless, blocking)
 
 
 def problem(response: httpx.Response, status: int, code: str):
@@ -94,6 +114,8 @@ async def test_a_job_is_told_where_it_is_and_how_it_stands_until_it_ends():
             "payload": None,
             "result": None,
             "error": None,
+            "progress": None,
+            "run_at": None,
             "accepted_at": "2026-01-01T00:00:00.100000Z",
             "started_at": None,
             "ended_at": None,
@@ -130,6 +152,34 @@ async def test_a_job_whose_result_is_not_what_the_handler_promised_has_failed():
         told = "result.lines: Input should be a valid integer, unable to parse string as an integer"
         assert (job["status"], job["result"]) == ("failed", None)
         assert job["error"] == {"type": "BadResult", "message": told}
+
+
+@virtually
+async def test_a_job_shows_how_far_it_has_come_while_it_runs():
+    async with running(more=declared(reports)) as (_, client):
+        job = await ended(client, handler="reports")
+        at = "2026-01-01T00:00:00.100000Z"
+        assert job["status"] == "running"
+        assert job["progress"] == {"at": at, "fraction": 0.5, "message": "half of it"}
+        await asyncio.sleep(30)
+        job = (await client.get("/v1/jobs/job-1")).json()
+        assert (job["status"], job["progress"]) == ("finished", None)
+
+
+@virtually
+async def test_a_job_that_is_to_be_tried_again_shows_why_and_when():
+    random.seed(1)
+    async with running(more=declared(fails)) as (_, client):
+        job = await ended(client, handler="fails", payload=1)
+        assert (job["status"], job["attempt"], job["ended_at"]) == ("scheduled", 1, None)
+        assert job["error"] == {"type": "ConnectionError", "message": "busy"}
+        at = datetime.fromisoformat(job["run_at"])
+        assert timedelta(0) < at - VIRTUAL_BEGINNING < timedelta(hours=1, seconds=1)
+        await asyncio.sleep((at - VIRTUAL_BEGINNING).total_seconds())
+        job = (await client.get("/v1/jobs/job-1")).json()
+        # There is no third.
+        assert (job["status"], job["attempt"], job["run_at"]) == ("failed", 2, None)
+        assert job["error"] == {"type": "ConnectionError", "message": "busy"}
 
 
 @virtually
@@ -305,6 +355,336 @@ def test_whatever_bytes_are_sent_the_answer_is_a_job_or_a_problem_of_the_client(
     virtually(scenario)()
 
 
+# Cancelling ------------------------------------------------------------------------------------
+
+
+def cancel_of(job_id: str) -> str:
+    return f"{JOBS}/{job_id}/cancel"
+
+
+async def cancelled(client: httpx.AsyncClient, job_id: str = "job-1", **body):
+    response = await client.post(cancel_of(job_id), json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@virtually
+async def test_a_running_job_is_cancelled_and_its_handler_stopped():
+    stopped = []
+
+    async def sleeps(context, _payload):
+        try:
+            await asyncio.sleep(40)
+        finally:
+            stopped.append(context.job_id)
+
+    async with running(function=sleeps) as (system, client):
+        await ended(client)
+        job = await cancelled(client, reason="sold out")
+        assert job == (await client.get("/v1/jobs/job-1")).json()
+        assert (job["status"], job["attempt"], job["result"]) == ("cancelled", 1, None)
+        assert job["error"] == {"type": "CancelRequested", "message": "sold out"}
+        assert (job["started_at"], job["ended_at"]) == (
+            "2026-01-01T00:00:00.100000Z",
+            "2026-01-01T00:00:01.100000Z",
+        )
+        await asyncio.sleep(0.1)
+        assert stopped == ["job-1"]
+        assert (await system.dispatcher.health()).running == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_cancel_needs_no_reason_and_repeating_it_changes_nothing(body):
+    @virtually
+    async def scenario():
+        async with running() as (_, client):
+            await ended(client)
+            first = await client.post(cancel_of("job-1"), content=body)
+            assert first.status_code == 200
+            assert first.json()["error"] == {"type": "CancelRequested", "message": "cancelled over HTTP"}
+            await asyncio.sleep(10)
+            assert await cancelled(client, reason="another") == first.json()
+
+    scenario()
+
+
+@virtually
+async def test_a_job_that_waits_for_its_next_attempt_is_cancelled():
+    random.seed(1)
+    async with running(more=declared(fails)) as (system, client):
+        assert (await ended(client, handler="fails", payload=1))["status"] == "scheduled"
+        job = await cancelled(client)
+        assert (job["status"], job["attempt"], job["run_at"]) == ("cancelled", 1, None)
+        assert job["error"]["type"] == "CancelRequested"
+        await asyncio.sleep(3_600)
+        assert (await client.get("/v1/jobs/job-1")).json() == job
+        assert len(system.ledger.pages["job-1"].attempts) == 1
+
+
+@virtually
+async def test_a_job_that_waits_for_a_slot_is_cancelled_and_never_starts():
+    started = []
+
+    async def sleeps(context, _payload):
+        started.append(context.job_id)
+        await asyncio.sleep(20)
+
+    async with running(function=sleeps) as (_, client):
+        # One more than the worker has slots.
+        jobs = [(await client.post(JOBS, json={"object_id": f"object-{n}"})).json() for n in range(101)]
+        await asyncio.sleep(1)
+        assert len(started) == 100
+        (waits,) = {job["id"] for job in jobs} - set(started)
+        job = await cancelled(client, waits)
+        assert (job["status"], job["attempt"], job["started_at"]) == ("cancelled", 0, None)
+        await asyncio.sleep(60)
+        assert len(started) == 100
+
+
+@virtually
+async def test_a_job_that_ended_before_it_could_be_cancelled_is_told_so():
+    async with running(more=MORE) as (_, client):
+        job = await ended(client, handler="invoice", payload={"items": []})
+        told = problem(await client.post(cancel_of("job-1")), 409, "already_ended")
+        assert (told["job_id"], told["job_status"]) == ("job-1", "finished")
+        assert told["links"] == {"job": "/v1/jobs/job-1"}
+        assert "it is finished" in told["detail"]
+        assert (await client.get("/v1/jobs/job-1")).json() == job
+
+
+@virtually
+async def test_a_job_that_overran_its_timeout_was_not_cancelled_by_anybody():
+    async with running(timeout_s=5.0) as (_, client):
+        await ended(client)
+        await asyncio.sleep(10)
+        told = problem(await client.post(cancel_of("job-1")), 409, "already_ended")
+        assert told["job_status"] == "cancelled"
+
+
+@virtually
+async def test_a_cancel_makes_room_for_the_next_job_where_the_handler_says_so():
+    async with running(more=declared(reports)) as (_, client):
+        body = {"object_id": "x", "handler": "reports"}
+        await client.post(JOBS, json=body)
+        problem(await client.post(JOBS, json=body), 409, "rerun_window")
+        await cancelled(client)
+        again = await client.post(JOBS, json=body)
+        assert (again.status_code, again.json().get("run")) == (201, 2)
+
+
+@virtually
+async def test_nobody_can_cancel_a_job_that_is_not_there():
+    async with running() as (_, client):
+        told = problem(await client.post(cancel_of("nobody")), 404, "unknown_job")
+        assert "nobody" in told["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"reason": "x" * 501}, {"reason": "String should have at most 500 characters"}),
+        ({"reason": 7}, {"reason": "Input should be a valid string"}),
+        ({"reason": None}, {"reason": "Input should be a valid string"}),
+        ({"why": "x"}, {"why": "Extra inputs are not permitted"}),
+        ([], {"body": "Input should be an object"}),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_reason_that_will_not_do_is_named_and_nothing_is_cancelled(body, errors):
+    @virtually
+    async def scenario():
+        async with running() as (system, client):
+            await ended(client)
+            told = problem(await client.post(cancel_of("job-1"), json=body), 422, "invalid_request")
+            assert {error["field"]: error["message"] for error in told["errors"]} == errors
+            assert system.jobs.jobs["job-1"].status == "running"
+
+    scenario()
+
+
+@virtually
+async def test_the_body_of_a_cancel_is_read_as_any_other():
+    async with running() as (_, client):
+        await ended(client)
+        problem(await client.post(cancel_of("job-1"), content=b"why"), 400, "not_json")
+        large = b"x" * (BODY_LIMIT + 1)
+        problem(await client.post(cancel_of("job-1"), content=large), 413, "body_too_large")
+        assert (await cancelled(client, reason="x" * 500))["error"]["message"] == "x" * 500
+
+
+@virtually
+async def test_a_reason_may_be_any_text():
+    async with running() as (_, client):
+        await ended(client)
+        reason = '\0 "\u2028 \N{GRINNING FACE}'
+        assert (await cancelled(client, reason=reason))["error"]["message"] == reason
+
+
+# Pools -----------------------------------------------------------------------------------------
+
+POOL = {
+    "name": "default",
+    "min_workers": 1,
+    "max_workers": 1,
+    "workers": 1,
+    "pinned": False,
+    "present": 1,
+    "outdated": 0,
+    "running": 0,
+    "queued": 0,
+    "oldest_wait_s": 0.0,
+}
+
+
+@virtually
+async def test_the_pools_show_what_they_have_to_do():
+    async with running() as (_, client):
+        told = (await client.get(POOLS)).json()
+        assert told == {"generation": 1, "pools": [POOL]}
+        for n in range(103):
+            await client.post(JOBS, json={"object_id": f"object-{n}"})
+        await asyncio.sleep(5)
+        (pool,) = (await client.get(POOLS)).json()["pools"]
+        assert (pool["running"], pool["queued"]) == (100, 3)
+        assert 5 <= pool["oldest_wait_s"] < 6
+
+
+@virtually
+async def test_a_pool_gets_as_many_workers_as_somebody_says_until_it_is_left_to_itself():
+    async with running() as (system, client):
+        response = await client.patch(f"{POOLS}/default", json={"workers": 3})
+        assert response.status_code == 200
+        assert response.json() == POOL | {"workers": 3, "pinned": True}
+        assert (await client.get(POOLS)).json()["pools"] == [response.json()]
+        # A 200 is durable: whoever comes after this Dispatcher finds it.
+        assert (await system.jobs.rosters())["default"].size == 3
+        for _ in range(2):
+            response = await client.patch(f"{POOLS}/default", json={"workers": "auto"})
+            assert (response.status_code, response.json()) == (200, POOL)
+
+
+@virtually
+async def test_a_pool_that_is_not_there_is_told_which_there_are():
+    async with running() as (system, client):
+        response = await client.patch(f"{POOLS}/gpu", json={"workers": 3})
+        told = problem(response, 404, "unknown_pool")
+        assert told["detail"] == "There is no pool 'gpu'; there are: default."
+        assert list(await system.jobs.rosters()) == ["default"]
+
+
+def slow_to_enroll(system):
+    """Let MongoDB take its time over what a Dispatcher writes of its workers."""
+    enroll = system.jobs.enroll
+
+    async def later(*about):
+        await asyncio.sleep(3)
+        return await enroll(*about)
+
+    system.jobs.enroll = later
+
+
+@virtually
+async def test_the_pools_can_be_looked_at_while_a_deployment_brings_another():
+    async with running() as (system, client):
+        slow_to_enroll(system)
+        await system.jobs.deploy({"default": ONE, "gpu": PoolPlan(1, 2, 4)}, "")
+        following = asyncio.ensure_future(system.dispatcher.follow())
+        await asyncio.sleep(1)
+        response = await client.get(POOLS)
+        assert response.status_code == 200, response.text
+        await following
+        told = (await client.get(POOLS)).json()
+        assert [(pool["name"], pool["workers"]) for pool in told["pools"]] == [("default", 1), ("gpu", 1)]
+        assert told["generation"] == 2
+
+
+@virtually
+async def test_what_somebody_said_of_a_pool_is_not_undone_by_the_dispatchers_own_bookkeeping():
+    """Which notes at the same time that workers are gone that were not wanted any more."""
+    async with running() as (system, client):
+        await client.patch(f"{POOLS}/default", json={"workers": 3})
+        await asyncio.sleep(20)
+        slow_to_enroll(system)
+        await client.patch(f"{POOLS}/default", json={"workers": 1})
+        told = (await client.patch(f"{POOLS}/default", json={"workers": 2})).json()
+        assert (told["workers"], told["pinned"]) == (2, True)
+        await asyncio.sleep(10)
+        assert (await client.get(POOLS)).json()["pools"] == [told]
+        assert (await system.jobs.rosters())["default"].size == 2
+
+
+@virtually
+async def test_a_deployment_that_takes_a_pool_away_does_not_cost_the_dispatcher_its_office():
+    async with running() as (system, client):
+        await system.jobs.deploy({"default": ONE, "gpu": PoolPlan(1, 2, 4)}, "")
+        await system.dispatcher.follow()
+        slow_to_enroll(system)
+        await system.jobs.deploy({"default": ONE}, "")
+        await system.dispatcher.follow()
+        await asyncio.sleep(5.5)
+        told = (await client.get(POOLS)).json()
+        assert [pool["name"] for pool in told["pools"]] == ["default"]
+        # It took its office once.
+        assert await system.jobs.renew_epoch(1, 9.0)
+
+
+@pytest.mark.parametrize("told_of", [True, False], ids=["hint", "sweep"])
+@virtually
+async def test_what_a_gateway_still_admits_for_a_pool_that_is_gone_runs_in_the_default_one(told_of):
+    """The Gateways are replaced last, and a hint may be lost."""
+    async with running(more=declared(on_gpus)) as (system, client):
+        await system.jobs.deploy({"default": ONE, "gpu": ONE}, "")
+        await system.dispatcher.follow()
+        await system.jobs.deploy({"default": ONE}, "")
+        await system.dispatcher.follow()
+        dispatcher = system.dispatcher
+        system.dispatcher = dispatcher if told_of else Failing(Unreachable())
+        assert (await client.post(JOBS, json={"object_id": "x", "handler": "on_gpus"})).status_code == 201
+        system.dispatcher = dispatcher
+        await asyncio.sleep(60)
+        assert (await client.get("/v1/jobs/job-1")).json()["status"] == "finished"
+
+
+ONE = PoolPlan(1, 1, 100)
+
+WHOLE = "Value error, must be a whole number from 1 to 10000, or auto"
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({}, {"workers": "Field required"}),
+        ({"workers": 0}, {"workers": WHOLE}),
+        ({"workers": 10_001}, {"workers": WHOLE}),
+        ({"workers": 1.5}, {"workers": WHOLE}),
+        ({"workers": "3"}, {"workers": WHOLE}),
+        ({"workers": True}, {"workers": WHOLE}),
+        ({"workers": None}, {"workers": WHOLE}),
+        ({"workers": 3, "slots": 9}, {"slots": "Extra inputs are not permitted"}),
+        (None, {"body": "Input should be an object"}),
+    ],
+    ids=str,
+)
+def test_a_number_of_workers_that_will_not_do_is_named_and_changes_nothing(body, errors):
+    @virtually
+    async def scenario():
+        async with running() as (_, client):
+            response = await client.patch(f"{POOLS}/default", content=json.dumps(body))
+            told = problem(response, 422, "invalid_request")
+            assert {error["field"]: error["message"] for error in told["errors"]} == errors
+            assert (await client.get(POOLS)).json()["pools"] == [POOL]
+
+    scenario()
+
+
+@virtually
+async def test_the_body_for_a_pool_is_read_as_any_other():
+    async with running() as (_, client):
+        problem(await client.patch(f"{POOLS}/default", content=b""), 400, "not_json")
+        large = b"x" * (BODY_LIMIT + 1)
+        problem(await client.patch(f"{POOLS}/default", content=large), 413, "body_too_large")
+
+
 # Paths and methods -----------------------------------------------------------------------------
 
 
@@ -328,7 +708,14 @@ def test_a_path_that_is_not_served_is_a_problem(path):
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", JOBS, "POST"), ("PUT", JOBS, "POST"), ("POST", "/v1/jobs/a", "GET")],
+    [
+        ("GET", JOBS, "POST"),
+        ("PUT", JOBS, "POST"),
+        ("POST", "/v1/jobs/a", "GET"),
+        ("GET", "/v1/jobs/a/cancel", "POST"),
+        ("DELETE", POOLS, "GET"),
+        ("GET", "/v1/pools/default", "PATCH"),
+    ],
 )
 def test_a_method_that_is_not_served_is_a_problem(method, path, allowed):
     @virtually
@@ -345,12 +732,40 @@ def test_a_method_that_is_not_served_is_a_problem(method, path, allowed):
 async def test_the_surface_describes_itself():
     async with running() as (_, client):
         described = (await client.get("/openapi.json")).json()
-        assert set(described["paths"]) == {JOBS, JOBS + "/{job_id}"}
-        post = described["paths"][JOBS]["post"]
+        paths = described["paths"]
+        assert {(path, method) for path, methods in paths.items() for method in methods} == {
+            (JOBS, "post"),
+            (JOBS + "/{job_id}", "get"),
+            (JOBS + "/{job_id}/cancel", "post"),
+            (POOLS, "get"),
+            (POOLS + "/{name}", "patch"),
+        }
+        post = paths[JOBS]["post"]
         assert set(post["responses"]) == {"201", "400", "404", "409", "413", "422", "503"}
         body = post["requestBody"]["content"]["application/json"]["schema"]
         assert set(body["properties"]) == {"object_id", "handler", "payload"}
-        assert set(described["paths"][JOBS + "/{job_id}"]["get"]["responses"]) == {"200", "404", "503"}
+        assert set(paths[JOBS + "/{job_id}"]["get"]["responses"]) == {"200", "404", "503"}
+
+        cancel = paths[JOBS + "/{job_id}/cancel"]["post"]
+        assert set(cancel["responses"]) == {"200", "400", "404", "409", "413", "422", "503"}
+        assert "`already_ended`" in cancel["responses"]["409"]["description"]
+        assert not cancel["requestBody"]["required"]
+        body = cancel["requestBody"]["content"]["application/json"]["schema"]
+        assert set(body["properties"]) == {"reason"}
+
+        assert set(paths[POOLS]["get"]["responses"]) == {"200", "503"}
+        scale = paths[POOLS + "/{name}"]["patch"]
+        assert set(scale["responses"]) == {"200", "400", "404", "413", "422", "503"}
+        assert scale["requestBody"]["required"]
+        body = scale["requestBody"]["content"]["application/json"]["schema"]
+        assert body["required"] == ["workers"]
+
+        for path, methods in paths.items():
+            (described_path,) = methods.values()
+            named = [parameter["name"] for parameter in described_path.get("parameters", ())]
+            assert named == re.findall(r"{(\w+)}", path)
+        job = described["components"]["schemas"]["JobView"]["properties"]
+        assert {"progress", "run_at"} <= set(job)
         referred = set(json.dumps(described).split('"#/components/schemas/')[1:])
         names = {reference.split('"')[0] for reference in referred}
         assert names <= set(described["components"]["schemas"])
@@ -381,6 +796,81 @@ async def test_while_mongodb_is_away_posting_and_reading_are_a_503():
         problem(await client.post(JOBS, json={"object_id": "x"}), 503, "store_unavailable")
         problem(await client.get("/v1/jobs/job-1"), 503, "store_unavailable")
         system.jobs.away = False
+
+
+WAYS = [("POST", cancel_of("job-1")), ("GET", POOLS), ("PATCH", f"{POOLS}/default")]
+
+
+@pytest.mark.parametrize(("method", "path"), WAYS)
+@pytest.mark.parametrize("error", [Unreachable(), WrongVersion(), StoreUnavailable()])
+def test_what_only_a_dispatcher_can_do_is_a_503_without_one(method, path, error):
+    @virtually
+    async def scenario():
+        system = System()
+        system.dispatcher = Failing(error)
+        async with system.client() as client:
+            told = problem(await client.request(method, path, json=BODIES[method]), 503, error.code)
+            assert told["retry_after"] == error.retry_after_s
+
+    scenario()
+
+
+BODIES = {"POST": {"reason": "x"}, "GET": None, "PATCH": {"workers": 3}}
+
+
+@pytest.mark.parametrize(("method", "path"), WAYS)
+@virtually
+async def test_a_dispatcher_without_office_or_that_does_not_answer_is_a_503(method, path, loop_time):
+    system = System()
+    async with system.client() as client:
+        told = problem(await client.request(method, path, json=BODIES[method]), 503, "unreachable")
+        assert told["detail"] == "the Dispatcher holds no office"
+    system.dispatcher = Silent()
+    began = loop_time()
+    async with system.client() as client:
+        asked = client.request(method, path, json=BODIES[method], timeout=None)
+        told = problem(await asked, 503, "unreachable")
+        assert told["detail"] == "the dispatcher did not answer in time"
+    assert loop_time() - began == pytest.approx(30.0)
+
+
+@virtually
+async def test_a_dispatcher_that_a_later_one_has_superseded_is_a_503():
+    """It does not know yet; the next one is asked when the client comes back."""
+    async with running() as (system, client):
+        await system.jobs.enroll(await system.jobs.rosters(), 99)
+        response = await client.patch(f"{POOLS}/default", json={"workers": 3})
+        assert response.status_code == 503, response.text
+
+
+@virtually
+async def test_while_mongodb_is_away_a_cancel_is_a_503_and_afterwards_the_job_is_cancelled():
+    async with running() as (system, client):
+        await ended(client)
+        system.jobs.away = True
+        problem(await client.post(cancel_of("job-1")), 503, "store_unavailable")
+        system.jobs.away = False
+        assert (await cancelled(client))["status"] == "cancelled"
+
+
+@virtually
+async def test_a_cancel_that_is_not_written_down_yet_is_a_503_and_is_not_lost():
+    """The ledger has it; MongoDB goes away before the job shows it."""
+    async with running() as (system, client):
+        await ended(client)
+        close = system.ledger.close
+
+        async def close_and_lose_mongodb(closings):
+            answers = await close(closings)
+            system.jobs.away = True
+            return answers
+
+        system.ledger.close = close_and_lose_mongodb
+        problem(await client.post(cancel_of("job-1"), timeout=None), 503, "store_unavailable")
+        system.jobs.away = False
+        await asyncio.sleep(5)
+        job = (await client.get("/v1/jobs/job-1")).json()
+        assert (job["status"], job["error"]["type"]) == ("cancelled", "CancelRequested")
 
 
 @virtually

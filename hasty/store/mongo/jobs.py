@@ -5,8 +5,13 @@ get       jobs by id; existing: their ids, from the index
 insert    unordered, majority + journal          unique `run_of_object` lets one of two racers win
 extend    raise expires_at where still there
 sweep     keys from index `queue` alone, then the jobs that are not held yet
-mark      w:1, if live and of no later epoch
-settle    majority, if live                      unsets `live`: the job leaves index `queue`
+mark      w:1, if queued and of no later epoch; note: w:1, if queued
+postpone  majority, if live                      `queue` gives way to `run_at`: from index to index
+wake      majority, if due                       and back
+overdue   by index `patience`; excuse takes a job out of it
+settle    majority, if live                      the job leaves all three
+
+A job is `live` until it ends. While it may be given to a worker, `queue` names its pool.
 *_epoch   one document, compared and set on the server's own clock
 """
 
@@ -20,35 +25,48 @@ from pymongo import (
     AsyncMongoClient,
     IndexModel,
     ReturnDocument,
-    UpdateOne,
     WriteConcern,
 )
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 
-from hasty.dispatch import Mark, Settle
+from hasty.dispatch import Mark, Postpone, Settle
 from hasty.errors import CannotStart
 from hasty.job import Job, Status, Work
-from hasty.store.base import Found, settled_fields
-from hasty.store.mongo.connection import (
-    Document,
-    clear_answers,
-    duplicates,
-    from_text,
-    server_time,
-    to_text,
+from hasty.messages import Progressed
+from hasty.pools import DEFAULT_POOL
+from hasty.store.base import Found
+from hasty.store.mongo.connection import Document, clear_answers, duplicates, server_time
+from hasty.store.mongo.documents import (
+    QUEUED,
+    document_of,
+    job_of,
+    marking,
+    noting,
+    postponement,
+    settlement,
+    work_of,
 )
+from hasty.store.mongo.plans import MongoPlans
 
 #: Raised with every change of the indexes or of a document's shape.
-SCHEMA = 1
+SCHEMA = 2
 
 _INDEXES = [
     IndexModel([("object_id", ASCENDING), ("run", DESCENDING)], name="run_of_object", unique=True),
-    # `live` leads so that a sweep is answered from the index alone; it is constant, so that a job
-    # moves no key until it ends.
+    # A sweep is answered from the index alone, and a job moves no key while it is in the queue.
     IndexModel(
-        [("live", ASCENDING), ("priority", ASCENDING), ("accepted_at", ASCENDING), ("_id", ASCENDING)],
-        name="queue",
-        partialFilterExpression={"live": True},
+        [("queue", ASCENDING), ("priority", ASCENDING), ("accepted_at", ASCENDING), ("_id", ASCENDING)],
+        name="queues",
+        # Not by type: a query by value would not be taken for a part of that.
+        partialFilterExpression={"queue": {"$exists": True}},
+    ),
+    IndexModel(
+        [("run_at", ASCENDING)], name="scheduled", partialFilterExpression={"run_at": {"$exists": True}}
+    ),
+    IndexModel(
+        [("give_up_at", ASCENDING)],
+        name="patience",
+        partialFilterExpression={"give_up_at": {"$exists": True}},
     ),
     IndexModel(
         [("idempotency_key", ASCENDING)],
@@ -69,12 +87,14 @@ _INDEXES = [
 _READ_AT_ONCE = 500
 _SWEPT_BYTES = 64 * 1024 * 1024
 
+_INDEX_NOT_FOUND = 27
+
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
-_ORDER = {"live": 1, "priority": 1, "accepted_at": 1, "_id": 1}
+_ORDER = {"queue": 1, "priority": 1, "accepted_at": 1, "_id": 1}
 
 
-class MongoJobStore:
+class MongoJobStore(MongoPlans):
     """See `hasty.store.base.JobStore`."""
 
     def __init__(self, client: AsyncMongoClient[Document], database: str = "hasty_api") -> None:
@@ -92,13 +112,28 @@ class MongoJobStore:
                 found = schema["version"]
                 msg = f"the database is of schema {found}, this hasty knows {SCHEMA}: use the newer release"
                 raise CannotStart(msg)
+            if schema is not None and schema["version"] < SCHEMA:
+                await self._migrate()
             await self._jobs.create_indexes(_INDEXES)
             await self._meta.update_one(
                 {"_id": "dispatcher"},
                 {"$setOnInsert": {"epoch": 0, "holder": None, "lease_until": _LONG_AGO}},
                 upsert=True,
             )
+            await self.prepare_rosters()
             await self._meta.update_one({"_id": "schema"}, {"$max": {"version": SCHEMA}}, upsert=True)
+
+    async def _migrate(self) -> None:
+        """Bring what an earlier release wrote up to this schema. Idempotent, like what it belongs to."""
+        # Schema 1: one queue, which every live job was in.
+        before_pools = {"live": True, "queue": {"$exists": False}, "run_at": {"$exists": False}}
+        await self._jobs.update_many(before_pools, {"$set": {"queue": DEFAULT_POOL, "pool": DEFAULT_POOL}})
+        try:
+            await self._jobs.drop_index("queue")
+        except OperationFailure as error:
+            # Or another, who does the same, was first.
+            if error.code != _INDEX_NOT_FOUND:
+                raise
 
     async def server_time(self) -> datetime:
         """See `JobStore`."""
@@ -113,13 +148,13 @@ class MongoJobStore:
         ]
         with clear_answers():
             cursor = await self._jobs.aggregate(pipeline, hint="run_of_object")
-            return {found["_id"]: _job(found["job"]) async for found in cursor}
+            return {found["_id"]: job_of(found["job"]) async for found in cursor}
 
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
         with clear_answers():
             cursor = self._jobs.find({"_id": {"$in": list(job_ids)}})
-            return {found["_id"]: _job(found) async for found in cursor}
+            return {found["_id"]: job_of(found) async for found in cursor}
 
     async def existing(self, job_ids: Collection[str]) -> set[str]:
         """See `JobStore`."""
@@ -132,7 +167,7 @@ class MongoJobStore:
         taken: set[int] = set()
         with clear_answers():
             try:
-                await self._jobs.insert_many([_document(job) for job in jobs], ordered=False)
+                await self._jobs.insert_many([document_of(job) for job in jobs], ordered=False)
             except BulkWriteError as error:
                 taken = duplicates(error)
         return {job.job_id for position, job in enumerate(jobs) if position not in taken}
@@ -144,12 +179,12 @@ class MongoJobStore:
             await self._jobs.update_many(chosen, {"$max": {"expires_at": until}})
             return {found["_id"] async for found in self._jobs.find(chosen, {"_id": 1})}
 
-    async def sweep(self, skip: Collection[str], limit: int) -> Found:
+    async def sweep(self, pool: str, skip: Collection[str], limit: int) -> Found:
         """See `JobStore`."""
         with clear_answers():
             wanted: list[str] = []
             exhausted = True
-            async for job_id in self._live_ids(len(skip) + limit + 1):
+            async for job_id in self._queued_ids(pool, len(skip) + limit + 1):
                 if job_id in skip:
                     continue
                 if len(wanted) == limit:
@@ -160,33 +195,67 @@ class MongoJobStore:
         return Found(works, exhausted and all_read)
 
     async def _works(self, job_ids: Sequence[str]) -> tuple[tuple[Work, ...], bool]:
-        """Read those that are still live, in this order; the first ones only where they are heavy."""
+        """Read those that are still in the queue, in this order; the first ones only where they are heavy."""
         works: list[Work] = []
         weight = 0
         for start in range(0, len(job_ids), _READ_AT_ONCE):
             if weight > _SWEPT_BYTES:
                 return tuple(works), False
-            chosen = {"_id": {"$in": job_ids[start : start + _READ_AT_ONCE]}, "live": True}
-            found = [_work(found) async for found in self._jobs.find(chosen, hint="_id_")]
+            chosen = {"_id": {"$in": job_ids[start : start + _READ_AT_ONCE]}, "queue": QUEUED}
+            found = [work_of(found) async for found in self._jobs.find(chosen, hint="_id_")]
             works += sorted(found, key=lambda work: work.order)
             weight += sum(work.weight for work in found)
         return tuple(works), True
 
-    async def _live_ids(self, limit: int) -> AsyncIterator[str]:
-        cursor = self._jobs.find({"live": True}, _ORDER, sort=_ORDER, limit=limit, hint="queue")
+    async def _queued_ids(self, pool: str, limit: int) -> AsyncIterator[str]:
+        cursor = self._jobs.find({"queue": pool}, _ORDER, sort=_ORDER, limit=limit, hint="queues")
         async for found in cursor:
             yield found["_id"]
 
     async def mark(self, marks: Sequence[Mark], epoch: int) -> None:
         """See `JobStore`."""
         with clear_answers():
-            await self._quick.bulk_write([_marking(mark, epoch) for mark in marks], ordered=False)
+            await self._quick.bulk_write([marking(mark, epoch) for mark in marks], ordered=False)
+
+    async def note(self, notes: Sequence[Progressed]) -> None:
+        """See `JobStore`."""
+        with clear_answers():
+            await self._quick.bulk_write([noting(note) for note in notes], ordered=False)
+
+    async def postpone(self, postpones: Sequence[Postpone], epoch: int) -> None:
+        """See `JobStore`."""
+        with clear_answers():
+            await self._jobs.bulk_write([postponement(each, epoch) for each in postpones], ordered=False)
+
+    async def wake(self, now: datetime, limit: int) -> tuple[Work, ...]:
+        """See `JobStore`."""
+        due = {"run_at": {"$lte": now}}
+        queued = {"queue": {"$ifNull": ["$pool", DEFAULT_POOL]}, "status": str(Status.QUEUED)}
+        with clear_answers():
+            cursor = self._jobs.find(due, {"_id": 1}, sort={"run_at": 1}, limit=limit, hint="scheduled")
+            ids = [found["_id"] async for found in cursor]
+            if not ids:
+                return ()
+            chosen = {"_id": {"$in": ids}}
+            await self._jobs.update_many(chosen | due, [{"$set": queued}, {"$unset": ["run_at"]}])
+            return tuple([work_of(found) async for found in self._jobs.find(chosen | {"queue": QUEUED})])
+
+    async def overdue(self, now: datetime, limit: int) -> tuple[Work, ...]:
+        """See `JobStore`."""
+        with clear_answers():
+            cursor = self._jobs.find({"give_up_at": {"$lte": now}}, limit=limit, hint="patience")
+            return tuple([work_of(found) async for found in cursor])
+
+    async def excuse(self, job_ids: Collection[str]) -> None:
+        """See `JobStore`."""
+        with clear_answers():
+            await self._jobs.update_many({"_id": {"$in": list(job_ids)}}, {"$unset": {"give_up_at": ""}})
 
     async def settle(self, settlements: Sequence[Settle], epoch: int, until: datetime) -> None:
         """See `JobStore`."""
         with clear_answers():
             await self._jobs.bulk_write(
-                [_settlement(settle, epoch, until) for settle in settlements], ordered=False
+                [settlement(settle, epoch, until) for settle in settlements], ordered=False
             )
 
     async def take_epoch(self, holder: str, lease_s: float) -> int | None:
@@ -213,94 +282,20 @@ class MongoJobStore:
             )
         return result.matched_count == 1
 
+    async def adopt(self, pools: Collection[str], skip: Collection[str] = ()) -> int:
+        """See `JobStore`."""
+        but = {"_id": {"$nin": list(skip)}} if skip else {}
+        others = {"$exists": True, "$nin": list(pools)}
+        with clear_answers():
+            queued = await self._jobs.update_many(
+                {"queue": others, **but}, {"$set": {"queue": DEFAULT_POOL, "pool": DEFAULT_POOL}}
+            )
+            # Those that are scheduled will be queued by their pool.
+            waiting = {"run_at": {"$exists": True}, "pool": {"$nin": list(pools)}}
+            scheduled = await self._jobs.update_many(waiting, {"$set": {"pool": DEFAULT_POOL}})
+        return queued.modified_count + scheduled.modified_count
+
 
 def _from_now(seconds: float) -> Document:
     """Compute on the server's clock: several machines need not agree on theirs."""
     return {"$add": ["$$NOW", int(seconds * 1000)]}
-
-
-def _document(job: Job) -> Document:
-    document = {
-        "_id": job.job_id,
-        "object_id": job.object_id,
-        "run": job.run,
-        "handler": job.handler,
-        "payload": to_text(job.payload),
-        "status": str(job.status),
-        "live": True,
-        "priority": job.priority,
-        "accepted_at": job.accepted_at,
-        "opens_at": job.opens_at,
-        "expires_at": job.expires_at,
-        "timeout_s": job.timeout_s,
-    }
-    if job.idempotency_key is not None:
-        document["idempotency_key"] = job.idempotency_key
-    return document
-
-
-def _job(found: Document) -> Job:
-    return Job(
-        job_id=found["_id"],
-        object_id=found["object_id"],
-        run=found["run"],
-        handler=found["handler"],
-        payload=from_text(found["payload"]),
-        status=Status(found["status"]),
-        priority=found["priority"],
-        accepted_at=found["accepted_at"],
-        opens_at=found["opens_at"],
-        expires_at=found["expires_at"],
-        timeout_s=found["timeout_s"],
-        idempotency_key=found.get("idempotency_key"),
-        started_at=found.get("started_at"),
-        ended_at=found.get("ended_at"),
-        attempt=found.get("attempt", 0),
-        worker=found.get("worker"),
-        result=from_text(found.get("result")),
-        error=from_text(found.get("error")),
-        epoch=found.get("epoch", 0),
-    )
-
-
-def _work(found: Document) -> Work:
-    return Work(
-        found["_id"],
-        found["object_id"],
-        found["run"],
-        found["handler"],
-        from_text(found["payload"]),
-        found["priority"],
-        found["accepted_at"],
-        found["timeout_s"],
-    )
-
-
-def _marking(mark: Mark, epoch: int) -> UpdateOne:
-    # {$not: {$gt}} also holds where no epoch was written yet.
-    chosen = {"_id": mark.job_id, "live": True, "epoch": {"$not": {"$gt": epoch}}}
-    shown = {
-        "status": str(Status.RUNNING),
-        "started_at": mark.at,
-        "worker": mark.worker,
-        "attempt": mark.attempt,
-        "epoch": epoch,
-    }
-    return UpdateOne(chosen, {"$set": shown})
-
-
-def _settlement(settle: Settle, epoch: int, until: datetime) -> UpdateOne:
-    fields = settled_fields(settle.outcome)
-    fields |= {
-        "status": str(settle.outcome.status),
-        "result": to_text(settle.outcome.result),
-        "error": to_text(settle.outcome.error),
-    }
-    return UpdateOne(
-        {"_id": settle.job_id, "live": True},
-        {
-            "$set": fields,
-            "$max": {"epoch": epoch, "expires_at": until},
-            "$unset": {"live": ""},
-        },
-    )

@@ -1,10 +1,10 @@
 """The ledger in MongoDB: database hasty_worker, collections ledger and workers.
 
 claim     insert (a job's first attempt); where that meets a document, a conditional update
-record    update while open.claim is mine; where the total is short, read back by claim
+record    update while open.claim is mine, to the end or to a retry; where the total is short, read back
 blame     update while open.claim is the one that is blamed
-close     upsert on {final: null}; a taken key means somebody was first
-boot      $inc on the worker's document
+close     upsert on {final: null}, or an insert; a taken key means somebody was first
+boot      $inc on the worker's document, unless a later process was counted
 condemn   update while the boot is still the one meant
 ids, forget   by ranges of ids, which are ordered by time: no index and no write for each job
 
@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from hasty.clock import to_milliseconds
 from hasty.job import UNEXPLAINED, Cause, Outcome, Status
@@ -29,6 +29,7 @@ from hasty.store.base import (
     ClaimAnswer,
     Claimed,
     Closing,
+    Later,
     Over,
     Record,
     Spent,
@@ -57,19 +58,23 @@ class MongoLedger:
         """See `Ledger`."""
         return await server_time(self._client)
 
-    async def boot(self, worker: str, process: Process) -> Boot:
+    async def boot(self, worker: str, process: Process, born_s: float) -> Boot | None:
         """See `Ledger`."""
+        no_later = {"$or": [{"node": {"$ne": process.node}}, {"born_s": {"$not": {"$gt": born_s}}}]}
         with clear_answers():
-            before = await self._workers.find_one_and_update(
-                {"_id": worker},
-                {
-                    "$inc": {"boot": 1},
-                    "$set": {"node": process.node, "pid": process.pid},
-                    "$currentDate": {"booted_at": True},
-                },
-                upsert=True,
-                return_document=ReturnDocument.BEFORE,
-            )
+            try:
+                before = await self._workers.find_one_and_update(
+                    {"_id": worker, **no_later},
+                    {
+                        "$inc": {"boot": 1},
+                        "$set": {"node": process.node, "pid": process.pid, "born_s": born_s},
+                        "$currentDate": {"booted_at": True},
+                    },
+                    upsert=True,
+                    return_document=ReturnDocument.BEFORE,
+                )
+            except DuplicateKeyError:
+                return None
         if before is None:
             return Boot(1)
         return Boot(before["boot"] + 1, before.get("node"), before.get("condemned") == before["boot"])
@@ -95,7 +100,9 @@ class MongoLedger:
 
     async def _claim_again(self, claims: list[Claim]) -> dict[str, ClaimAnswer]:
         """Claim jobs that have a page already; the answers are what the pages say afterwards."""
-        await self._pages.bulk_write([_takeover(claim) for claim in claims], ordered=False)
+        # Of the two updates of a claim one finds nothing.
+        updates = [update for claim in claims for update in (_takeover(claim), _spending(claim))]
+        await self._pages.bulk_write(updates, ordered=False)
         pages = await self._read(claim.job_id for claim in claims)
         return {claim.claim: _answer(pages[claim.job_id], claim) for claim in claims}
 
@@ -104,16 +111,16 @@ class MongoLedger:
         with clear_answers():
             await self._pages.bulk_write([_blaming(blame) for blame in blames], ordered=False)
 
-    async def record(self, records: Sequence[Record]) -> list[Outcome | None]:
+    async def record(self, records: Sequence[Record]) -> list[Outcome | Later | None]:
         """See `Ledger`."""
         with clear_answers():
             result = await self._pages.bulk_write([_recording(r) for r in records], ordered=False)
             if result.matched_count == len(records):
-                return [record.outcome for record in records]
+                return [record.later or record.outcome for record in records]
             pages = await self._read(record.job_id for record in records)
-        return [_final(pages.get(record.job_id)) for record in records]
+        return [_what_stands(pages.get(record.job_id), record.claim) for record in records]
 
-    async def close(self, closings: Sequence[Closing]) -> list[Outcome]:
+    async def close(self, closings: Sequence[Closing]) -> list[Outcome | None]:
         """See `Ledger`."""
         with clear_answers():
             try:
@@ -121,7 +128,14 @@ class MongoLedger:
             except BulkWriteError as error:
                 duplicates(error)
             pages = await self._read(closing.job_id for closing in closings)
-        return [_final(pages.get(closing.job_id)) or closing.outcome for closing in closings]
+        return [_final(pages[closing.job_id]) for closing in closings]
+
+    async def finals(self, job_ids: Collection[str]) -> dict[str, Outcome]:
+        """See `Ledger`."""
+        chosen = {"_id": {"$in": list(job_ids)}, "final": {"$ne": None}}
+        with clear_answers():
+            finals = {page["_id"]: _final(page) async for page in self._pages.find(chosen)}
+        return {job_id: final for job_id, final in finals.items() if final is not None}
 
     async def ids(self, after: str, before: str, limit: int) -> list[str]:
         """See `Ledger`."""
@@ -168,6 +182,8 @@ def _takeover(claim: Claim) -> UpdateOne:
     may = {
         "_id": claim.job_id,
         "final": None,
+        # Also where there is none.
+        "later.run_at": {"$not": {"$gt": claim.at}},
         "$or": [
             {"token": {"$lt": token}},
             {**mine, "open.boot": {"$lt": claim.boot}},
@@ -186,8 +202,16 @@ def _takeover(claim: Claim) -> UpdateOne:
         "losses": {"$add": ["$losses", {"$cond": [unexplained, 1, 0]}]},
         "charges": _CHARGES,
         "open": opened,
+        "later": None,
     }
     return UpdateOne(may, [{"$set": taken}])
+
+
+def _spending(claim: Claim) -> UpdateOne:
+    """Spend the token of a claim that comes too early: who is given it late must not start after all."""
+    token = int(claim.token)
+    early = {"_id": claim.job_id, "final": None, "later.run_at": {"$gt": claim.at}, "token": {"$lt": token}}
+    return UpdateOne(early, {"$set": {"token": token}})
 
 
 _IS_OPEN = {"$ne": [{"$ifNull": ["$open", None]}, None]}
@@ -227,7 +251,7 @@ def _finals(outcome: Outcome, claim: str | None) -> Document:
 
 
 def _recording(record: Record) -> UpdateOne:
-    outcome = record.outcome
+    outcome, later = record.outcome, record.later
     attempt = {
         "n": outcome.attempt,
         "claim": record.claim,
@@ -235,13 +259,12 @@ def _recording(record: Record) -> UpdateOne:
         "boot": record.boot,
         "started_at": outcome.started_at,
     }
-    return UpdateOne(
-        {"_id": record.job_id, "open.claim": record.claim, "open.blame": None},
-        {
-            "$set": {"final": _finals(outcome, record.claim), "open": None},
-            "$push": {"attempts": {"$each": [attempt | _end(outcome)], "$slice": -ATTEMPTS_KEPT}},
-        },
-    )
+    closed = {"attempts": {"$each": [attempt | _end(outcome)], "$slice": -ATTEMPTS_KEPT}}
+    changes: Document = {"$set": {"open": None, "final": _finals(outcome, record.claim)}, "$push": closed}
+    if later is not None:
+        noted = later._asdict() | {"error": to_text(later.error)}
+        changes = {"$set": {"open": None, "later": noted}, "$inc": {"retries": 1}, "$push": closed}
+    return UpdateOne({"_id": record.job_id, "open.claim": record.claim, "open.blame": None}, changes)
 
 
 def _blaming(blame: Blame) -> UpdateOne:
@@ -250,6 +273,8 @@ def _blaming(blame: Blame) -> UpdateOne:
 
 
 def _closing(closing: Closing) -> UpdateOne:
+    if closing.untouched:
+        return UpdateOne({"_id": closing.job_id}, {"$setOnInsert": _untouched_page(closing)}, upsert=True)
     ended = _end(closing.outcome)
     lost = {"ended_at": closing.outcome.ended_at, "outcome": "lost", "cause": "$open.blame"}
     written = {
@@ -259,8 +284,20 @@ def _closing(closing: Closing) -> UpdateOne:
         "charges": _CHARGES,
         "final": {"$literal": _finals(closing.outcome, None)},
         "open": None,
+        "later": None,
     }
     return UpdateOne({"_id": closing.job_id, "final": None}, [{"$set": written}], upsert=True)
+
+
+def _untouched_page(closing: Closing) -> Document:
+    return {
+        "token": 0,
+        "open": None,
+        "attempts": [],
+        "losses": 0,
+        "charges": 0,
+        "final": _finals(closing.outcome, None),
+    }
 
 
 def _answer(page: Document, claim: Claim) -> ClaimAnswer:
@@ -270,11 +307,28 @@ def _answer(page: Document, claim: Claim) -> ClaimAnswer:
     opened = page["open"] or {}
     blame = opened.get("blame")
     if blame is None and opened.get("claim") == claim.claim:
-        return Claimed(opened["n"], page["losses"])
+        return Claimed(opened["n"], page["losses"], page.get("retries", 0))
     if page["charges"] + (blame is not None) >= claim.max_crashes:
         lost = [attempt.get("cause") for attempt in page["attempts"]]
         return Spent(tuple(Cause(cause) for cause in (*lost, blame) if cause is not None))
-    return Stale()
+    later = _later(page)
+    return later if later is not None and page["token"] <= int(claim.token) else Stale()
+
+
+def _later(page: Document) -> Later | None:
+    noted = page.get("later")
+    if noted is None:
+        return None
+    return Later(noted["attempt"], to_milliseconds(noted["run_at"]), from_text(noted["error"]))
+
+
+def _what_stands(page: Document | None, claim: str) -> Outcome | Later | None:
+    """Return what a record of this claim led to, or was forestalled by."""
+    if page is None:
+        return None
+    last = page["attempts"][-1] if page["attempts"] else {}
+    mine = page["open"] is None and last.get("claim") == claim
+    return _final(page) or (_later(page) if mine else None)
 
 
 def _final(page: Document | None) -> Outcome | None:
@@ -289,4 +343,5 @@ def _final(page: Document | None) -> Outcome | None:
         attempt=final["attempt"],
         started_at=final["started_at"],
         worker=final["worker"],
+        opens_at=final.get("opens_at"),
     )

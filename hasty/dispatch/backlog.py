@@ -1,0 +1,166 @@
+"""The head of a pool's queue: a window on the backlog.
+
+It holds every queued job up to a horizon in the order of the queue. Jobs behind the horizon stay
+in MongoDB and come with a later sweep, so memory is bounded however long the backlog is.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from hasty.job import Work
+
+#: Jobs held in memory before the rest stays in MongoDB. Between one and two times as many are held.
+CAPACITY = 4_000
+
+#: Jobs that nobody forwarded wait so long at most.
+SWEEP_EVERY_S = 5.0
+
+#: A place in the queue.
+_Order = tuple[int, datetime, str]
+
+
+class _Waiting(NamedTuple):
+    """A job that waits for a slot, and since when it is known to."""
+
+    work: Work
+    since: float
+
+
+class Backlog:
+    """Jobs that wait, in order. Those that `elsewhere` knows are not to be queued."""
+
+    def __init__(self, capacity: int, elsewhere: Callable[[str], bool]) -> None:
+        """Start empty; between one and two times `capacity` jobs are held."""
+        self._capacity = capacity
+        self._elsewhere = elsewhere
+        self._waiting: dict[str, _Waiting] = {}
+        #: Keys in order; a job that left the queue another way left its key behind.
+        self._queue: list[tuple[_Order, str]] = []
+        #: Everything in the queue up to this place is held; None: everything is.
+        self._horizon: _Order | None = None
+        #: Since the last sweep began: a job was left out; jobs were given back to MongoDB.
+        self._missed = False
+        self._trimmed = False
+        #: Offers behind the horizon while a sweep is under way: it may have read before they came.
+        self._aside: list[Work] = []
+        self._sweeping = False
+        self._next_sweep = 0.0
+
+    def __len__(self) -> int:
+        """Return how many jobs wait in memory."""
+        return len(self._waiting)
+
+    def __contains__(self, job_id: str) -> bool:
+        """Tell whether a job waits in memory."""
+        return job_id in self._waiting
+
+    @property
+    def job_ids(self) -> Iterable[str]:
+        """The jobs that wait in memory."""
+        return self._waiting
+
+    @property
+    def complete(self) -> bool:
+        """Whether no job is known to wait in MongoDB alone."""
+        return self._horizon is None and not self._missed
+
+    def oldest_wait_s(self, now: float) -> float:
+        """Return for how long the next job has waited, as far as is known; 0 when none waits."""
+        first = self._first()
+        return 0.0 if first is None else now - first.since
+
+    def offer(self, works: Iterable[Work], now: float) -> None:
+        """Take note of jobs that somebody says are in the queue."""
+        for work in works:
+            if self._horizon is None or work.order <= self._horizon:
+                self.put(work, now)
+            elif self._sweeping and len(self._aside) < self._capacity:
+                self._aside.append(work)
+            else:
+                self._missed = True
+        self._trim()
+
+    def put(self, work: Work, now: float) -> None:
+        """Let a job wait, unless it does or is known elsewhere."""
+        if work.job_id not in self._waiting and not self._elsewhere(work.job_id):
+            self._waiting[work.job_id] = _Waiting(work, now)
+            heapq.heappush(self._queue, (work.order, work.job_id))
+
+    def pop(self) -> Work | None:
+        """Take the first."""
+        first = self._first()
+        if first is None:
+            return None
+        heapq.heappop(self._queue)
+        return self._waiting.pop(first.work.job_id).work
+
+    def drop(self, job_id: str) -> Work | None:
+        """Take a job out of the queue, if it waits there."""
+        waiting = self._waiting.pop(job_id, None)
+        return waiting.work if waiting is not None else None
+
+    def clear(self) -> None:
+        """Let nobody wait here any more; what a sweep that is under way finds is not taken either."""
+        self._waiting.clear()
+        self._queue.clear()
+        self._aside.clear()
+        self._horizon = None
+        self._missed = self._trimmed = True
+
+    def _first(self) -> _Waiting | None:
+        while self._queue and self._queue[0][1] not in self._waiting:
+            heapq.heappop(self._queue)
+        return self._waiting[self._queue[0][1]] if self._queue else None
+
+    # Sweeps ----------------------------------------------------------------------------------
+
+    def wants_sweep(self, now: float) -> bool:
+        """Whether it is time to look into MongoDB: now and then, and when the window runs low."""
+        low = self._horizon is not None and len(self._waiting) < self._capacity // 2
+        return not self._sweeping and (low or now >= self._next_sweep)
+
+    def begin_sweep(self, now: float) -> int:
+        """Note that a sweep begins; return for how many jobs there is room."""
+        self._sweeping = True
+        self._missed = self._trimmed = False
+        self._aside = []
+        self._next_sweep = now + SWEEP_EVERY_S
+        return self._capacity
+
+    def end_sweep(self) -> None:
+        """Note that a sweep found out nothing."""
+        self._sweeping = False
+
+    def take_sweep(self, works: tuple[Work, ...], now: float, *, exhausted: bool) -> None:
+        """Take what a sweep found: the first that were not known. `exhausted`: there are no others."""
+        self._sweeping = False
+        if self._trimmed:
+            # What was trimmed meanwhile comes before what was found: begin again.
+            return
+        for work in works:
+            self.put(work, now)
+        if exhausted and not self._missed:
+            for work in self._aside:
+                self.put(work, now)
+            self._horizon = None
+        elif works:
+            last = works[-1].order
+            self._horizon = last if self._horizon is None else max(last, self._horizon)
+        self._trim()
+
+    def _trim(self) -> None:
+        """Leave the tail to MongoDB once twice the capacity is held."""
+        if len(self._waiting) <= 2 * self._capacity:
+            return
+        kept = sorted(self._waiting.values(), key=_order)[: self._capacity]
+        self._waiting = {each.work.job_id: each for each in kept}
+        # Sorted, so already a heap.
+        self._queue = [(each.work.order, each.work.job_id) for each in kept]
+        self._horizon = kept[-1].work.order
+        self._missed = self._trimmed = True
+
+
+def _order(waiting: _Waiting) -> _Order:
+    return waiting.work.order

@@ -1,0 +1,202 @@
+"""The jobs in memory: what a store of jobs promises, in plain Python.
+
+Each method is atomic: it never awaits in the middle.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from hasty.clock import Clock
+from hasty.dispatch import Mark, Postpone, Settle
+from hasty.job import Job, Status, Work
+from hasty.messages import Progressed
+from hasty.pools import DEFAULT_POOL, Plan, PoolPlan, Roster
+from hasty.store.base import Found, kept_until, settled_fields
+
+
+class MemoryJobStore:
+    """See `hasty.store.base.JobStore`."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Start empty."""
+        self._clock = clock
+        self.jobs: dict[str, Job] = {}
+        self._runs: dict[str, dict[int, str]] = {}
+        self._epoch = 0
+        self._holder: str | None = None
+        self._lease_until = 0.0
+        self._plan: Plan | None = None
+        self._rosters: dict[str, Roster] = {}
+        self._enrolled_under = 0
+
+    async def prepare(self) -> None:
+        """See `JobStore`."""
+
+    async def server_time(self) -> datetime:
+        """See `JobStore`."""
+        return self._clock.now()
+
+    async def newest(self, object_ids: Collection[str]) -> dict[str, Job]:
+        """See `JobStore`."""
+        runs = {object_id: self._runs.get(object_id) for object_id in object_ids}
+        return {object_id: self.jobs[held[max(held)]] for object_id, held in runs.items() if held}
+
+    async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """See `JobStore`."""
+        return {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs}
+
+    async def existing(self, job_ids: Collection[str]) -> set[str]:
+        """See `JobStore`."""
+        return {job_id for job_id in job_ids if job_id in self.jobs}
+
+    async def insert(self, jobs: Sequence[Job]) -> set[str]:
+        """See `JobStore`."""
+        return {job.job_id for job in jobs if self._insert(job)}
+
+    def _insert(self, job: Job) -> bool:
+        runs = self._runs.setdefault(job.object_id, {})
+        if job.job_id in self.jobs or job.run in runs:
+            return False
+        self.jobs[job.job_id] = job
+        runs[job.run] = job.job_id
+        return True
+
+    async def extend(self, job_ids: Collection[str], until: datetime) -> set[str]:
+        """See `JobStore`."""
+        found = await self.get(job_ids)
+        for job in found.values():
+            self._change(job, expires_at=max(job.expires_at, until))
+        return set(found)
+
+    async def sweep(self, pool: str, skip: Collection[str], limit: int) -> Found:
+        """See `JobStore`."""
+        waiting = (job.work() for job in self.jobs.values() if job.in_queue and job.pool == pool)
+        ordered = sorted((work for work in waiting if work.job_id not in skip), key=lambda work: work.order)
+        return Found(tuple(ordered[:limit]), exhausted=len(ordered) <= limit)
+
+    async def mark(self, marks: Sequence[Mark], epoch: int) -> None:
+        """See `JobStore`."""
+        for mark in marks:
+            job = self.jobs.get(mark.job_id)
+            if job is not None and job.in_queue and job.epoch <= epoch:
+                self._change(
+                    job,
+                    status=Status.RUNNING,
+                    started_at=mark.at,
+                    worker=mark.worker,
+                    attempt=mark.attempt,
+                    give_up_at=None,
+                    progress=None,
+                    epoch=epoch,
+                )
+
+    async def note(self, notes: Sequence[Progressed]) -> None:
+        """See `JobStore`."""
+        for job_id, progress in notes:
+            job = self.jobs.get(job_id)
+            if job is not None and job.in_queue:
+                self._change(job, progress=progress)
+
+    async def postpone(self, postpones: Sequence[Postpone], epoch: int) -> None:
+        """See `JobStore`."""
+        for job_id, _, attempt, run_at, error in postpones:
+            job = self.jobs.get(job_id)
+            if job is not None and job.live and job.epoch <= epoch and job.attempt <= attempt:
+                self._change(
+                    job,
+                    status=Status.SCHEDULED,
+                    run_at=run_at,
+                    attempt=attempt,
+                    error=error,
+                    give_up_at=None,
+                    progress=None,
+                    epoch=epoch,
+                )
+
+    async def wake(self, now: datetime, limit: int) -> tuple[Work, ...]:
+        """See `JobStore`."""
+        scheduled = (job for job in self.jobs.values() if job.run_at is not None and job.run_at <= now)
+        due = sorted(scheduled, key=lambda job: (job.run_at, job.job_id))[:limit]
+        for job in due:
+            self._change(job, status=Status.QUEUED, run_at=None)
+        return tuple(job.work() for job in due)
+
+    async def overdue(self, now: datetime, limit: int) -> tuple[Work, ...]:
+        """See `JobStore`."""
+        waiting = (job for job in self.jobs.values() if job.give_up_at is not None and job.give_up_at <= now)
+        return tuple(job.work() for job in waiting)[:limit]
+
+    async def excuse(self, job_ids: Collection[str]) -> None:
+        """See `JobStore`."""
+        for job in (await self.get(job_ids)).values():
+            self._change(job, give_up_at=None)
+
+    async def settle(self, settlements: Sequence[Settle], epoch: int, until: datetime) -> None:
+        """See `JobStore`."""
+        for job_id, outcome in settlements:
+            job = self.jobs.get(job_id)
+            if job is not None and job.live:
+                self._change(
+                    job,
+                    **settled_fields(outcome),
+                    give_up_at=None,
+                    run_at=None,
+                    progress=None,
+                    epoch=max(epoch, job.epoch),
+                    expires_at=max(kept_until(outcome, until), job.expires_at),
+                )
+
+    def _change(self, job: Job, **changes: object) -> None:
+        self.jobs[job.job_id] = dataclasses.replace(job, **changes)  # type: ignore[arg-type]
+
+    async def take_epoch(self, holder: str, lease_s: float) -> int | None:
+        """See `JobStore`."""
+        now = self._clock.monotonic()
+        if self._holder != holder and now < self._lease_until:
+            return None
+        self._epoch += 1
+        self._holder, self._lease_until = holder, now + lease_s
+        return self._epoch
+
+    async def renew_epoch(self, epoch: int, lease_s: float) -> bool:
+        """See `JobStore`."""
+        if epoch == self._epoch:
+            self._lease_until = self._clock.monotonic() + lease_s
+        return epoch == self._epoch
+
+    async def deploy(self, pools: Mapping[str, PoolPlan], settings: str) -> Plan:
+        """See `JobStore`."""
+        self._plan = Plan(self._plan.generation + 1 if self._plan is not None else 1, dict(pools), settings)
+        return self._plan
+
+    async def plan(self) -> Plan | None:
+        """See `JobStore`."""
+        return self._plan
+
+    async def rosters(self) -> dict[str, Roster]:
+        """See `JobStore`."""
+        return dict(self._rosters)
+
+    async def enroll(self, rosters: Mapping[str, Roster], epoch: int) -> bool:
+        """See `JobStore`."""
+        if epoch < self._enrolled_under:
+            return False
+        self._rosters, self._enrolled_under = dict(rosters), epoch
+        return True
+
+    async def adopt(self, pools: Collection[str], skip: Collection[str] = ()) -> int:
+        """See `JobStore`."""
+        others = [job for job in self.jobs.values() if job.live and job.pool not in pools]
+        orphans = [job for job in others if job.job_id not in skip]
+        for job in orphans:
+            self._change(job, pool=DEFAULT_POOL)
+        return len(orphans)
+
+    def expire(self) -> list[str]:
+        """Forget what has ended and is past its time, as MongoDB does in its own; return the ids."""
+        now = self._clock.now()
+        old = [job for job in self.jobs.values() if not job.live and job.expires_at <= now]
+        for job in old:
+            del self.jobs[job.job_id], self._runs[job.object_id][job.run]
+        return [job.job_id for job in old]

@@ -1,0 +1,115 @@
+"""A database of an earlier release: what it has goes on under this one."""
+
+import asyncio
+
+import pytest
+from pymongo import ASCENDING, IndexModel
+
+from hasty.dispatch import Mark, Settle
+from hasty.errors import CannotStart
+from hasty.job import Outcome, Status
+from hasty.pools import DEFAULT_POOL
+from hasty.store.mongo import MongoJobStore
+from hasty.store.mongo.jobs import SCHEMA
+from tests.unit.examples import NOW, a_job, after
+
+#: The order of the queue in schema 1.
+QUEUE_1 = IndexModel(
+    [("live", ASCENDING), ("priority", ASCENDING), ("accepted_at", ASCENDING), ("_id", ASCENDING)],
+    name="queue",
+    partialFilterExpression={"live": True},
+)
+
+
+def in_schema_1(job_id, **changes):
+    """A job as schema 1 kept it."""
+    return {
+        "_id": job_id,
+        "object_id": job_id,
+        "run": 1,
+        "handler": "sleep",
+        "payload": '{"a":1}',
+        "status": "queued",
+        "live": True,
+        "priority": 0,
+        "accepted_at": NOW,
+        "opens_at": after(300),
+        "expires_at": after(300 + 86_400),
+        "timeout_s": 46.0,
+    } | changes
+
+
+@pytest.fixture
+async def old(database):
+    """A database as schema 1 left it: a job waits, one runs, one has ended."""
+    client, name = database
+    running = {"status": "running", "started_at": NOW, "worker": "w", "attempt": 1, "epoch": 3}
+    ended = running | {"status": "finished", "ended_at": NOW, "result": None, "error": None}
+    finished = in_schema_1("ended", **ended)
+    del finished["live"]
+    await client[name]["jobs"].create_indexes([QUEUE_1])
+    await client[name]["jobs"].insert_many(
+        [in_schema_1("waits", accepted_at=after(1)), in_schema_1("runs", **running), finished]
+    )
+    await client[name]["meta"].insert_many(
+        [
+            {"_id": "schema", "version": 1},
+            {"_id": "dispatcher", "epoch": 3, "holder": "one", "lease_until": NOW},
+        ]
+    )
+    return client[name]
+
+
+async def test_what_had_not_ended_is_in_the_queue_of_the_default_pool(old, database):
+    store = MongoJobStore(*database)
+    for _ in range(2):
+        await store.prepare()
+        found = await store.sweep(DEFAULT_POOL, set(), 9)
+        assert [work.job_id for work in found.works] == ["runs", "waits"]
+        assert {(work.pool, work.window) for work in found.works} == {(DEFAULT_POOL, None)}
+    assert await old["meta"].find_one({"_id": "schema"}) == {"_id": "schema", "version": SCHEMA}
+    assert "queue" not in await old["jobs"].index_information()
+    jobs = await store.get(["waits", "ended"])
+    waits = a_job("waits", object_id="waits", payload={"a": 1}, accepted_at=after(1))
+    assert jobs["waits"] == waits
+    assert (jobs["ended"].status, jobs["ended"].pool) == (Status.FINISHED, DEFAULT_POOL)
+    assert await store.take_epoch("two", 60) == 4
+
+
+async def test_it_goes_on_to_its_end(old, database):
+    store = MongoJobStore(*database)
+    await store.prepare()
+    await store.mark([Mark("waits", "w", 1, NOW)], 4)
+    await store.settle([Settle(name, Outcome(Status.FINISHED, NOW)) for name in ("waits", "runs")], 4, NOW)
+    jobs = await store.get(["waits", "runs"])
+    assert {job.status for job in jobs.values()} == {Status.FINISHED}
+    assert await store.sweep(DEFAULT_POOL, set(), 9) == ((), True)
+
+
+async def test_what_a_later_release_scheduled_meanwhile_stays_scheduled(old, database):
+    """Whoever died in the middle of the migration: what was done since is not undone."""
+    scheduled = in_schema_1("later", status="scheduled", pool="gpu", run_at=after(10))
+    await old["jobs"].insert_one(scheduled)
+    store = MongoJobStore(*database)
+    await store.prepare()
+    assert (await store.get(["later"]))["later"].status is Status.SCHEDULED
+    (woken,) = await store.wake(after(10), 9)
+    assert (woken.job_id, woken.pool) == ("later", "gpu")
+
+
+async def test_several_may_migrate_at_once(old, database):
+    """As a Registry and a Dispatcher do that start together."""
+    await asyncio.gather(*(MongoJobStore(*database).prepare() for _ in range(8)))
+    found = await MongoJobStore(*database).sweep(DEFAULT_POOL, set(), 9)
+    assert [work.job_id for work in found.works] == ["runs", "waits"]
+
+
+async def test_a_database_of_a_later_release_is_left_alone(mongo_jobs, database):
+    client, name = database
+    later = {"_id": "schema", "version": SCHEMA + 1}
+    await client[name]["meta"].replace_one({"_id": "schema"}, later)
+    with pytest.raises(
+        CannotStart, match=rf"of schema {SCHEMA + 1}, this hasty knows {SCHEMA}: use the newer"
+    ):
+        await MongoJobStore(*database).prepare()
+    assert await client[name]["meta"].find_one({"_id": "schema"}) == later
