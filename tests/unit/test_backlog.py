@@ -181,6 +181,19 @@ def test_what_no_sweep_could_have_seen_keeps_the_window_shut():
     assert not backlog.complete
 
 
+def test_a_backlog_that_was_cleared_takes_nothing_of_a_sweep_that_was_under_way_and_all_of_the_next():
+    backlog = a_backlog(*works(30))
+    backlog.begin_sweep(0.0)
+    backlog.offer(works(1, start=40), 0.0)
+    backlog.clear()
+    assert (len(backlog), backlog.pop(), backlog.complete) == (0, None, False)
+    backlog.take_sweep(works(2, start=10), 0.0, exhausted=True)
+    assert len(backlog) == 0
+    backlog.begin_sweep(5.0)
+    backlog.take_sweep(works(2, start=10), 5.0, exhausted=True)
+    assert (taken(backlog), backlog.complete) == (["job-10", "job-11"], True)
+
+
 def test_a_sweep_that_failed_leaves_everything_as_it_was():
     backlog = a_backlog(*works(30))
     backlog.begin_sweep(0.0)

@@ -1001,6 +1001,54 @@ def test_what_a_dismissed_worker_still_says_brings_it_no_jobs():
     assert machine.boot_of("b") == 0
 
 
+# A pool that is gone -----------------------------------------------------------------------------
+
+
+def test_in_a_pool_that_is_gone_nothing_waits_and_what_runs_comes_to_its_end():
+    machine = a_machine(a=2)
+    given = tokens(offer(machine, *works(4)))
+    assert plan(machine) == []
+    assert (machine.queued, list(machine.held), machine.complete) == (0, ["job-0", "job-1"], True)
+    assert not machine.knows("job-2")
+    assert machine.handle(Ticked(), 100.0) == []
+    assert tokens(attend(machine, "a", 2, boot=2)) == given
+    assert settle(machine, "job-0") == []
+    assert settle(machine, "job-1") == [Dismiss("a")]
+
+
+def test_a_pool_that_is_gone_takes_nothing_whoever_says_that_it_is_in_its_queue():
+    machine = a_machine(a=2)
+    (sweep,) = sweeps(machine.handle(Ticked(), 5.0))
+    assert sweep.pool == DEFAULT_POOL
+    plan(machine)
+    for event in (Offered(works(2)), Swept(works(2), True), Swept(works(2), False)):
+        assert sent(machine.handle(event, 5.0)) == []
+    assert (machine.queued, machine.running) == (0, 0)
+
+
+def test_what_a_lost_worker_of_a_pool_that_is_gone_had_is_left_to_mongodb():
+    machine = a_machine(a=2)
+    offer(machine, *works(2))
+    machine.handle(Ended("job-0", DONE), 0.0)
+    plan(machine)
+    assert machine.handle(Lost("a"), 0.0) == [Dismiss("a")]
+    assert (machine.queued, list(machine.held)) == (0, ["job-0"])
+
+
+def test_a_pool_that_comes_back_begins_with_what_is_in_mongodb_by_then():
+    machine = a_machine(a=1)
+    offer(machine, *works(2))
+    machine.handle(Ticked(), 5.0)
+    plan(machine)
+    plan(machine, "a")
+    # Read before the pool was gone: those jobs may be in another pool by now.
+    assert sent(machine.handle(Swept(works(1, start=2), True), 6.0)) == []
+    (sweep,) = sweeps(machine.handle(Ticked(), 10.0))
+    assert sweep.skip == {"job-0"}
+    assert settle(machine, "job-0") == []
+    assert sent(machine.handle(Swept(works(1, start=3), True), 10.0)) == [("a", ["job-3"])]
+
+
 # What a pool is seen to do ---------------------------------------------------------------------
 
 

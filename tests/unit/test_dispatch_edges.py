@@ -1,13 +1,19 @@
 """Orders of events that are rare, and were wrong once."""
 
+import asyncio
 import itertools
 
 import pytest
 
+from hasty.actors.dispatcher import Dispatcher, Draft
 from hasty.dispatch import Attended, Lost, Settled, Swept, Ticked, Unanswered
+from hasty.errors import Unreachable
 from hasty.job import Outcome, Status
-from hasty.messages import Ended, Started
-from tests.unit.examples import NOW, after
+from hasty.messages import Attendance, Ended, Enqueue, Process, Started
+from hasty.pools import DEFAULT_POOL, PoolPlan
+from hasty.store.memory import MemoryJobStore, MemoryLedger
+from hasty.testing import VirtualClock
+from tests.unit.examples import NOW, a_job, after, virtually
 from tests.unit.test_dispatch import (
     Backlog,
     a_machine,
@@ -95,3 +101,94 @@ def test_a_job_that_is_heavier_than_a_message_goes_alone():
     light, heavy, last = works(3)
     commands = offer(machine, light, heavy._replace(payload="x" * 2**25), last)
     assert sent(commands) == [("a", [name]) for name in ("job-0", "job-1", "job-2")]
+
+
+class Busy:
+    """A worker that never ends what it is given; see `hasty.actors.worker.Worker`."""
+
+    def __init__(self, name, boot, generation):
+        self.name, self.boot, self.generation = name, boot, generation
+        self.runs = {}
+
+    async def attend(self, message):
+        running = () if message.met == self.boot else tuple(self.runs.values())
+        process = Process("node", self.boot, self.boot)
+        return Attendance(self.name, self.boot, 10, process, False, self.generation, running=running)
+
+    async def run(self, message):
+        self.runs |= {forward.work.job_id: forward.work for forward in message.forwards}
+        await asyncio.Event().wait()
+
+
+class BusyWorkers:
+    """See `hasty.actors.refs.Workers`."""
+
+    def __init__(self):
+        self.members = {}
+        self.silent = set()
+        self._generation = 1
+
+    def follow(self, plan):
+        self._generation = plan.generation
+
+    def worker(self, name):
+        if name in self.silent:
+            raise Unreachable
+        return self.members.setdefault(name, Busy(name, 1, self._generation))
+
+    async def revive(self, _name):
+        return None
+
+    async def dismiss(self, name):
+        self.members[name] = Busy(name, self.members[name].boot + 1, self._generation)
+
+    def where(self, job_id):
+        return [name for name, member in self.members.items() if job_id in member.runs]
+
+
+async def a_job_whose_pool_is_gone():
+    """It runs there still: its worker has it. Return who could run it otherwise, and how it is offered."""
+    clock = VirtualClock(asyncio.get_running_loop())
+    jobs, workers, pool = MemoryJobStore(clock), BusyWorkers(), PoolPlan(1, 1, 10)
+    begin = {"holder": "one", "draft": Draft({DEFAULT_POOL: pool, "gpu": pool}), "keep_s": 1e6}
+    dispatcher = Dispatcher(jobs, MemoryLedger(clock), workers, clock, **begin)
+    office = asyncio.ensure_future(dispatcher.serve())
+    await asyncio.sleep(3)
+    job = a_job(pool="gpu")
+    await jobs.insert([job])
+    await dispatcher.enqueue(Enqueue((job.work(),)))
+    await asyncio.sleep(1)
+    await jobs.deploy({DEFAULT_POOL: pool}, "")
+    await dispatcher.follow()
+    await asyncio.sleep(10)
+    assert workers.where("job-1") == ["hasty-worker-gpu-0"]
+
+    async def succeed():
+        office.cancel()
+        successor = Dispatcher(jobs, MemoryLedger(clock), workers, clock, **begin)
+        asyncio.ensure_future(successor.serve())  # noqa: RUF006  the loop keeps it
+        await asyncio.sleep(3)
+        return successor
+
+    return workers, dispatcher, succeed, Enqueue((job.work(),))
+
+
+@virtually
+async def test_a_job_that_runs_in_a_pool_that_is_gone_is_not_given_away_when_it_is_offered_again():
+    """It would be run twice, and what it has done be lost: the ledger takes the newer token."""
+    workers, dispatcher, _, offered = await a_job_whose_pool_is_gone()
+    await dispatcher.enqueue(offered)
+    await asyncio.sleep(10)
+    assert workers.where("job-1") == ["hasty-worker-gpu-0"]
+
+
+@virtually
+async def test_nor_when_that_comes_before_it_is_known_that_it_runs():
+    workers, _, succeed, offered = await a_job_whose_pool_is_gone()
+    workers.silent.add("hasty-worker-gpu-0")
+    dispatcher = await succeed()
+    await dispatcher.enqueue(offered)
+    await asyncio.sleep(1)
+    workers.silent.clear()
+    await asyncio.sleep(10)
+    assert workers.where("job-1") == ["hasty-worker-gpu-0"]

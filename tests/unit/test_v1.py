@@ -67,6 +67,11 @@ async def reports(job: hasty.JobContext) -> None:
 async def on_gpus() -> None: ...
 
 
+@hasty.handler(queue_timeout=5)
+async def impatient() -> None:
+    await asyncio.sleep(20)
+
+
 def declared(*functions):
     return [declaration_of(function).handler(timeout_s=46.0, rerun_window_s=300.0) for function in functions]
 
@@ -180,6 +185,28 @@ async def test_a_job_that_is_to_be_tried_again_shows_why_and_when():
         # There is no third.
         assert (job["status"], job["attempt"], job["run_at"]) == ("failed", 2, None)
         assert job["error"] == {"type": "ConnectionError", "message": "busy"}
+
+
+@virtually
+async def test_a_job_that_nobody_starts_in_time_is_cancelled_and_one_that_runs_is_not():
+    async with running(more=declared(impatient)) as (system, client):
+        # It has a slot of its own; then there are none left.
+        await client.post(JOBS, json={"object_id": "first", "handler": "impatient"})
+        for n in range(99):
+            await client.post(JOBS, json={"object_id": f"object-{n}"})
+        waits = (await client.post(JOBS, json={"object_id": "last", "handler": "impatient"})).json()
+        await asyncio.sleep(4.5)
+        assert (await client.get(f"{JOBS}/{waits['id']}")).json()["status"] == "queued"
+        await asyncio.sleep(1)
+        job = (await client.get(f"{JOBS}/{waits['id']}")).json()
+        assert (job["status"], job["attempt"], job["started_at"]) == ("cancelled", 0, None)
+        assert job["error"]["type"] == "QueueTimeout"
+        # Nobody cancelled it.
+        told = problem(await client.post(cancel_of(waits["id"])), 409, "already_ended")
+        assert told["job_status"] == "cancelled"
+        await asyncio.sleep(20)
+        assert (await client.get(f"{JOBS}/job-1")).json()["status"] == "finished"
+        assert system.ledger.pages[waits["id"]].attempts == ()
 
 
 @virtually

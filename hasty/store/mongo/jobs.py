@@ -291,7 +291,7 @@ class MongoJobStore(MongoPlans):
                 {"queue": others, **but}, {"$set": {"queue": DEFAULT_POOL, "pool": DEFAULT_POOL}}
             )
             # Those that are scheduled will be queued by their pool.
-            waiting = {"run_at": {"$exists": True}, "pool": {"$nin": list(pools)}}
+            waiting = {"run_at": {"$exists": True}, "pool": {"$nin": list(pools)}, **but}
             scheduled = await self._jobs.update_many(waiting, {"$set": {"pool": DEFAULT_POOL}})
         return queued.modified_count + scheduled.modified_count
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from hasty.clock import to_milliseconds
 from hasty.job import UNEXPLAINED, Cause, Outcome, Status
@@ -60,24 +60,22 @@ class MongoLedger:
 
     async def boot(self, worker: str, process: Process, born_s: float) -> Boot | None:
         """See `Ledger`."""
-        no_later = {"$or": [{"node": {"$ne": process.node}}, {"born_s": {"$not": {"$gt": born_s}}}]}
         with clear_answers():
-            try:
-                before = await self._workers.find_one_and_update(
-                    {"_id": worker, **no_later},
-                    {
-                        "$inc": {"boot": 1},
-                        "$set": {"node": process.node, "pid": process.pid, "born_s": born_s},
-                        "$currentDate": {"booted_at": True},
-                    },
-                    upsert=True,
-                    return_document=ReturnDocument.BEFORE,
-                )
-            except DuplicateKeyError:
-                return None
+            # A document for those that boot at once to meet at: of two that insert it one is refused.
+            await self._workers.update_one({"_id": worker}, {"$setOnInsert": {"boot": 0}}, upsert=True)
+            before = await self._workers.find_one_and_update(
+                {"_id": worker, **_none_later(process, born_s)},
+                {
+                    "$inc": {"boot": 1},
+                    "$set": {"node": process.node, "pid": process.pid, "born_s": born_s},
+                    "$currentDate": {"booted_at": True},
+                },
+                return_document=ReturnDocument.BEFORE,
+            )
         if before is None:
-            return Boot(1)
-        return Boot(before["boot"] + 1, before.get("node"), before.get("condemned") == before["boot"])
+            return None
+        condemned = before["boot"] > 0 and before.get("condemned") == before["boot"]
+        return Boot(before["boot"] + 1, before.get("node"), condemned)
 
     async def condemn(self, worker: str, boot: int) -> bool:
         """See `Ledger`."""
@@ -152,6 +150,11 @@ class MongoLedger:
     async def _read(self, job_ids: Iterable[str]) -> dict[str, Document]:
         cursor = self._pages.find({"_id": {"$in": list(job_ids)}})
         return {page["_id"]: page async for page in cursor}
+
+
+def _none_later(process: Process, born_s: float) -> Document:
+    """Choose only if no process that was born later on this node was counted."""
+    return {"$or": [{"node": {"$ne": process.node}}, {"born_s": {"$not": {"$gt": born_s}}}]}
 
 
 def _attempt(claim: Claim) -> Document:
