@@ -243,7 +243,7 @@ def _as_key(name: str) -> str:
 
 def _what(error: ErrorDetails) -> str:
     if error["type"] != "extra_forbidden":
-        return error["msg"]
+        return error["msg"].removeprefix("Value error, ")
     *above, name = error["loc"]
     known = (PoolSettings if above else Settings).model_fields
     near = get_close_matches(str(name).lower(), known, 1)

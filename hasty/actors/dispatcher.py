@@ -122,8 +122,7 @@ class Dispatcher:
     async def pools(self) -> Pools:
         """Say how the pools are. Raises Unreachable without an office."""
         reign = self._in_office()
-        plan = await self._jobs.plan()
-        return Pools(plan.generation if plan is not None else 0, reign.pools())
+        return Pools(reign.generation, reign.pools())
 
     async def scale(self, message: Scale) -> Pools:
         """Let a pool have another number of workers, durably; return how the pools are then.

@@ -81,8 +81,9 @@ class Reign:
         #: Whether what is heard may still be acted on.
         self._over = False
         self._duties = asyncio.TaskGroup()
-        #: Who is looked after.
+        #: Who is looked after, and who is being ended: whoever is asked how it is, is started.
         self._cared_for: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[str] = set()
         self._tokens = Tokens(epoch)
         self._machines: dict[str, Dispatch] = {}
         self._care = Care(
@@ -103,16 +104,15 @@ class Reign:
     # What it is told --------------------------------------------------------------------------
 
     def offer(self, event: Offered) -> None:
-        """Take note of jobs that are in the queue; what is not taken note of is found by a sweep."""
+        """Take note of jobs that are in the queue; what is not taken note of is found by a sweep.
+
+        So are those whose pool is gone, once it is known that none of its workers runs them.
+        """
         by_pool: dict[str, list[Work]] = {}
         for work in event.works:
-            by_pool.setdefault(self._route(work), []).append(work)
+            by_pool.setdefault(work.pool, []).append(work)
         for pool, works in by_pool.items():
             self._apply(pool, Offered(tuple(works)))
-
-    def _route(self, work: Work) -> str:
-        """Return the pool that a job waits in: the default one, where its own is gone."""
-        return work.pool if work.pool in self._staff.plan.pools else DEFAULT_POOL
 
     async def report(self, message: Report) -> None:
         """Take note of what happened on a worker; return when its ends and delays are durable.
@@ -146,7 +146,7 @@ class Reign:
 
         Raises StoreUnavailable when that takes long: it goes on.
         """
-        holder = next((pool for pool, m in self._machines.items() if m.knows(work.job_id)), self._route(work))
+        holder = next((pool for pool, m in self._machines.items() if m.knows(work.job_id)), DEFAULT_POOL)
         settles = [command for command in self._apply(holder, event) if isinstance(command, Settle)]
         await self._settler.write(settles)
 
@@ -184,6 +184,11 @@ class Reign:
     def queued(self) -> int:
         """Jobs that wait in memory."""
         return sum(machine.queued for machine in self._machines.values())
+
+    @property
+    def generation(self) -> int:
+        """The deployment that it follows."""
+        return self._staff.plan.generation
 
     def pools(self) -> tuple[PoolState, ...]:
         """Say how each pool of the plan is."""
@@ -244,12 +249,12 @@ class Reign:
     def _plan(self, pool: str) -> None:
         """Tell a pool's machine who is wanted, and look after all that may be there."""
         wanted = self._staff.wanted(pool)
-        self._look_after((*wanted, *self._staff.others(pool)))
         self._apply(pool, Planned(wanted, self._staff.plan.generation))
+        self._look_after((*wanted, *self._machines[pool].remaining))
 
     def _look_after(self, names: Iterable[str]) -> None:
         for name in names:
-            if name not in self._cared_for:
+            if name not in self._cared_for and name not in self._leaving:
                 self._cared_for[name] = self._begin(self._care.look_after, name)
 
     # The office -------------------------------------------------------------------------------
@@ -259,7 +264,7 @@ class Reign:
         async with self._duties:
             for pool in self._staff.pools:
                 self._machine(pool)
-                self._look_after((*self._staff.wanted(pool), *self._staff.others(pool)))
+                self._look_after((*self._staff.wanted(pool), *self._machines[pool].remaining))
             for duty in (self._hold_office, self._tick, self._size, self._adopt):
                 self._begin(duty)
             for round_ in (self._rounds.wake, self._rounds.give_up, self._rounds.prune):
@@ -360,11 +365,13 @@ class Reign:
 
     async def _dismiss(self, pool: str, name: str) -> None:
         """End a worker for good. One that is still wanted is started again by being asked."""
+        self._leaving.add(name)
         if (care := self._cared_for.pop(name, None)) is not None:
             care.cancel()
             self._care.forget(name)
         await until_answered(lambda: self._workers.dismiss(name), self._clock.sleep)
         emit(WorkerDismissed(name))
+        self._leaving.discard(name)
         self._apply(pool, Dismissed(name))
         if name in self._staff.wanted(pool):
             self._look_after([name])

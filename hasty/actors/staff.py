@@ -25,10 +25,8 @@ class Staff:
         self._jobs = jobs
         self._epoch = epoch
         self.plan = plan
-        self._rosters: dict[str, Roster] = {
-            pool: self._fitted(pool, rosters.get(pool)) for pool in {**plan.pools, **rosters}
-        }
-        self._scalers = self._make_scalers()
+        self._rosters = _fitted(plan, rosters)
+        self._scalers = _scalers_of(plan)
         #: What is written next begins with what was written last.
         self._turn = asyncio.Lock()
 
@@ -65,14 +63,8 @@ class Staff:
     async def follow(self, plan: Plan) -> None:
         """Follow another plan. Raises Superseded, StoreUnavailable."""
         async with self._turn:
-            before, self.plan = self.plan, plan
-            try:
-                pools = {**plan.pools, **self._rosters}
-                await self._enroll({pool: self._fitted(pool, self._rosters.get(pool)) for pool in pools})
-            except BaseException:
-                self.plan = before
-                raise
-            self._scalers = self._make_scalers()
+            await self._enroll(_fitted(plan, self._rosters))
+            self.plan, self._scalers = plan, _scalers_of(plan)
 
     async def resize(self, pool: str, size: int | None) -> None:
         """Let a pool of the plan have so many workers; None: as many as its plan and its load say.
@@ -124,24 +116,30 @@ class Staff:
             raise Superseded
         self._rosters = rosters
 
-    def _fitted(self, pool: str, roster: Roster | None) -> Roster:
-        """Bring a pool's roster in line with the plan; what somebody said holds for its own plan only."""
-        bounds = self.plan.pools.get(pool)
-        if bounds is None:
-            return Roster(0, roster.extent if roster is not None else 0)
-        if roster is None:
-            return Roster(bounds.min_workers, bounds.min_workers)
-        if roster.pinned_under == self.plan.generation:
-            return roster
-        size = _within(roster.size, bounds)
-        return Roster(size, max(size, roster.extent))
 
-    def _make_scalers(self) -> dict[str, Autoscaler]:
-        return {
-            pool: Autoscaler(bounds.min_workers, bounds.max_workers)
-            for pool, bounds in self.plan.pools.items()
-            if bounds.min_workers < bounds.max_workers
-        }
+def _fitted(plan: Plan, rosters: Mapping[str, Roster]) -> dict[str, Roster]:
+    """Bring rosters in line with a plan; what somebody said holds for its own plan only."""
+    return {pool: _fit(plan, pool, rosters.get(pool)) for pool in {**plan.pools, **rosters}}
+
+
+def _fit(plan: Plan, pool: str, roster: Roster | None) -> Roster:
+    bounds = plan.pools.get(pool)
+    if bounds is None:
+        return Roster(0, roster.extent if roster is not None else 0)
+    if roster is None:
+        return Roster(bounds.min_workers, bounds.min_workers)
+    if roster.pinned_under == plan.generation:
+        return roster
+    size = _within(roster.size, bounds)
+    return Roster(size, max(size, roster.extent))
+
+
+def _scalers_of(plan: Plan) -> dict[str, Autoscaler]:
+    return {
+        pool: Autoscaler(bounds.min_workers, bounds.max_workers)
+        for pool, bounds in plan.pools.items()
+        if bounds.min_workers < bounds.max_workers
+    }
 
 
 def _within(size: int, bounds: PoolPlan) -> int:

@@ -155,7 +155,7 @@ def plan_of(settings: Settings) -> dict[str, PoolPlan]:
 
 
 def described(settings: Settings) -> str:
-    """Return the settings as a plan keeps them: all but the databases' addresses, which are secrets."""
+    """Return the settings as a plan keeps them: all but the addresses of the databases."""
     return json.dumps(settings.without_secrets().to_environment())
 
 

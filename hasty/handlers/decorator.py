@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Annotated, Any, Literal, TypeVar, overload
+from typing import Annotated, Any, Literal, Self, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hasty.errors import FixTheHandler
 from hasty.handlers.catalogue import MAX_CRASHES, Handler, Retrying
@@ -54,6 +54,16 @@ class Options(BaseModel):
     @classmethod
     def _one_is_enough(cls, given: Any) -> Any:
         return (given,) if isinstance(given, type) else given
+
+    @model_validator(mode="after")
+    def _have_an_effect(self) -> Self:
+        if self.timeout and self.max_timeout and self.max_timeout < self.timeout:
+            msg = "max_timeout is less than timeout"
+            raise ValueError(msg)
+        if self.backoff > self.backoff_cap:
+            msg = "backoff is greater than backoff_cap"
+            raise ValueError(msg)
+        return self
 
     def window(self, default_s: float) -> Window:
         """Return the rerun window; `default_s` long unless something else was said."""

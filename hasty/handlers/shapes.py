@@ -92,4 +92,11 @@ def shape(annotation: Any) -> Shape:
 def complaints(invalid: ValidationError, root: str = "") -> Sequence[Complaint]:
     """Say what is wrong with each field, without repeating what was sent."""
     errors = invalid.errors(include_url=False, include_context=False, include_input=False)[:_TOLD]
-    return [(".".join(filter(None, (root, *map(str, error["loc"])))), error["msg"]) for error in errors]
+    return [
+        (".".join(filter(None, (root, *map(str, error["loc"])))), plainly(error["msg"])) for error in errors
+    ]
+
+
+def plainly(message: str) -> str:
+    """Return what a validator of ours or of a user said, as it was said."""
+    return message.removeprefix("Value error, ")

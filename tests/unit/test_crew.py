@@ -177,6 +177,21 @@ def test_a_worker_that_does_not_answer_when_it_is_not_wanted_any_more_is_dismiss
     assert crew.remaining == ("b",)
 
 
+def test_a_worker_that_is_not_wanted_any_more_while_another_takes_its_name_remains_until_that_is_gone():
+    crew = a_crew("a", "b")
+    crew.plan(["a", "b"], 2)
+    replace(crew, "a")
+    assert crew.to_dismiss() == ["b"]
+    crew.dismissed("b")
+    crew.plan(["a"], 2)
+    # Nobody was heard under its name yet, but somebody may be on its way.
+    assert (crew.to_dismiss(), crew.remaining) == ([], ("b",))
+    crew.lose("b")
+    assert (crew.to_dismiss(), crew.remaining) == (["b"], ("b",))
+    crew.dismissed("b")
+    assert crew.remaining == ()
+
+
 def test_a_worker_that_was_judged_remains_until_it_is_dismissed():
     """Or the next Dispatcher would not know that it may be there."""
     crew = Crew(["a"], ["z"], 1)

@@ -201,9 +201,11 @@ async def test_the_function_stays_what_it_was():
         ({"backoff_cap": float("inf")}, "backoff_cap: Input should be less than or equal to 86400"),
         ({"retry_on": OSError()}, "retry_on: Input should be a valid tuple"),
         ({"retry_on": KeyboardInterrupt}, "retry_on.0: Input should be a subclass of Exception"),
-        ({"pool": "GPU"}, "pool: Value error, must be a letter and at most 30 letters, digits and hyphens"),
+        ({"pool": "GPU"}, "pool: must be a letter and at most 30 letters, digits and hyphens"),
         ({"pool": None}, "pool: Input should be a valid string"),
         ({"queue_timeout": 0}, "queue_timeout: Input should be greater than 0"),
+        ({"timeout": 5, "max_timeout": 4}, "max_timeout is less than timeout"),
+        ({"backoff": 301}, "backoff is greater than backoff_cap"),
     ],
 )
 def test_an_option_that_will_not_do_is_refused_at_once(options, told):

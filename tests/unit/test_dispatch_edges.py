@@ -9,7 +9,7 @@ from hasty.actors.dispatcher import Dispatcher, Draft
 from hasty.dispatch import Attended, Lost, Settled, Swept, Ticked, Unanswered
 from hasty.errors import Unreachable
 from hasty.job import Outcome, Status
-from hasty.messages import Attendance, Ended, Enqueue, Process, Started
+from hasty.messages import Attendance, Ended, Enqueue, Process, Scale, Started
 from hasty.pools import DEFAULT_POOL, PoolPlan
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing import VirtualClock
@@ -126,6 +126,7 @@ class BusyWorkers:
     def __init__(self):
         self.members = {}
         self.silent = set()
+        self.dismissed = []
         self._generation = 1
 
     def follow(self, plan):
@@ -140,43 +141,46 @@ class BusyWorkers:
         return None
 
     async def dismiss(self, name):
+        self.dismissed.append(name)
         self.members[name] = Busy(name, self.members[name].boot + 1, self._generation)
 
     def where(self, job_id):
         return [name for name, member in self.members.items() if job_id in member.runs]
 
 
-async def a_job_whose_pool_is_gone():
-    """It runs there still: its worker has it. Return who could run it otherwise, and how it is offered."""
+ONE = PoolPlan(1, 1, 10)
+
+
+async def in_office(jobs, workers, **pools):
+    """A Dispatcher that was in office for long enough to have heard everybody."""
     clock = VirtualClock(asyncio.get_running_loop())
-    jobs, workers, pool = MemoryJobStore(clock), BusyWorkers(), PoolPlan(1, 1, 10)
-    begin = {"holder": "one", "draft": Draft({DEFAULT_POOL: pool, "gpu": pool}), "keep_s": 1e6}
-    dispatcher = Dispatcher(jobs, MemoryLedger(clock), workers, clock, **begin)
+    draft = Draft({DEFAULT_POOL: ONE} | pools)
+    dispatcher = Dispatcher(jobs, MemoryLedger(clock), workers, clock, holder="one", draft=draft, keep_s=1e6)
     office = asyncio.ensure_future(dispatcher.serve())
     await asyncio.sleep(3)
+    return dispatcher, office
+
+
+async def a_job_whose_pool_is_gone():
+    """It runs there still: its worker has it."""
+    jobs, workers = MemoryJobStore(VirtualClock(asyncio.get_running_loop())), BusyWorkers()
+    dispatcher, office = await in_office(jobs, workers, gpu=ONE)
     job = a_job(pool="gpu")
     await jobs.insert([job])
     await dispatcher.enqueue(Enqueue((job.work(),)))
     await asyncio.sleep(1)
-    await jobs.deploy({DEFAULT_POOL: pool}, "")
+    await jobs.deploy({DEFAULT_POOL: ONE}, "")
     await dispatcher.follow()
     await asyncio.sleep(10)
     assert workers.where("job-1") == ["hasty-worker-gpu-0"]
 
-    async def succeed():
-        office.cancel()
-        successor = Dispatcher(jobs, MemoryLedger(clock), workers, clock, **begin)
-        asyncio.ensure_future(successor.serve())  # noqa: RUF006  the loop keeps it
-        await asyncio.sleep(3)
-        return successor
-
-    return workers, dispatcher, succeed, Enqueue((job.work(),))
+    return jobs, workers, dispatcher, office, Enqueue((job.work(),))
 
 
 @virtually
 async def test_a_job_that_runs_in_a_pool_that_is_gone_is_not_given_away_when_it_is_offered_again():
     """It would be run twice, and what it has done be lost: the ledger takes the newer token."""
-    workers, dispatcher, _, offered = await a_job_whose_pool_is_gone()
+    _, workers, dispatcher, _, offered = await a_job_whose_pool_is_gone()
     await dispatcher.enqueue(offered)
     await asyncio.sleep(10)
     assert workers.where("job-1") == ["hasty-worker-gpu-0"]
@@ -184,11 +188,26 @@ async def test_a_job_that_runs_in_a_pool_that_is_gone_is_not_given_away_when_it_
 
 @virtually
 async def test_nor_when_that_comes_before_it_is_known_that_it_runs():
-    workers, _, succeed, offered = await a_job_whose_pool_is_gone()
+    jobs, workers, _, office, offered = await a_job_whose_pool_is_gone()
+    office.cancel()
     workers.silent.add("hasty-worker-gpu-0")
-    dispatcher = await succeed()
-    await dispatcher.enqueue(offered)
+    successor, _ = await in_office(jobs, workers)
+    await successor.enqueue(offered)
     await asyncio.sleep(1)
     workers.silent.clear()
     await asyncio.sleep(10)
     assert workers.where("job-1") == ["hasty-worker-gpu-0"]
+
+
+@virtually
+async def test_a_worker_that_was_ended_is_not_started_again_when_somebody_says_once_more_that_it_is_to_go():
+    """Whoever is asked how it is is started where it is not there."""
+    jobs, workers = MemoryJobStore(VirtualClock(asyncio.get_running_loop())), BusyWorkers()
+    dispatcher, _ = await in_office(jobs, workers)
+    await dispatcher.scale(Scale(DEFAULT_POOL, 2))
+    await asyncio.sleep(10)
+    for _ in range(2):
+        await dispatcher.scale(Scale(DEFAULT_POOL, 1))
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(10)
+    assert workers.dismissed == ["hasty-worker-default-1"]

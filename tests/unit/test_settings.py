@@ -77,11 +77,11 @@ def test_the_environment_of_this_process_is_not_read_behind_ones_back(monkeypatc
         ({"HASTY_SLEEP_MAX_S": "inf"}, "HASTY_SLEEP_MAX_S: Input should be less than or equal to 86400"),
         (
             {"HASTY_HANDLERS": "shop.jobs,no path"},
-            "HASTY_HANDLERS: Value error, must be import paths of modules, as in `import shop.jobs`",
+            "HASTY_HANDLERS: must be import paths of modules, as in `import shop.jobs`",
         ),
         (
             {"HASTY_HANDLERS": "shop..jobs"},
-            "HASTY_HANDLERS: Value error, must be import paths of modules, as in `import shop.jobs`",
+            "HASTY_HANDLERS: must be import paths of modules, as in `import shop.jobs`",
         ),
         ({"HASTY_INSTANCE": "x" * 65}, "HASTY_INSTANCE: String should have at most 64 characters"),
     ],
@@ -138,7 +138,7 @@ def test_http_is_served_to_this_machine_or_to_all(host):
 @pytest.mark.parametrize("host", ["localhost", "::1", "192.168.0.7", "127.0.0.2", " 127.0.0.1"])
 def test_no_other_address_is_taken(host):
     assert complaint({"HASTY_HTTP_HOST": host}) == (
-        "HASTY_HTTP_HOST: Value error, must be 127.0.0.1 (this machine only) or 0.0.0.0 (every interface)"
+        "HASTY_HTTP_HOST: must be 127.0.0.1 (this machine only) or 0.0.0.0 (every interface)"
     )
 
 

@@ -674,7 +674,7 @@ async def test_what_a_gateway_still_admits_for_a_pool_that_is_gone_runs_in_the_d
 
 ONE = PoolPlan(1, 1, 100)
 
-WHOLE = "Value error, must be a whole number from 1 to 10000, or auto"
+WHOLE = "must be a whole number from 1 to 10000, or auto"
 
 
 @pytest.mark.parametrize(
