@@ -369,12 +369,17 @@ class Reign:
         if (care := self._cared_for.pop(name, None)) is not None:
             care.cancel()
             self._care.forget(name)
-        await until_answered(lambda: self._workers.dismiss(name), self._clock.sleep)
+        await until_answered(partial(self._end, name), self._clock.sleep)
         emit(WorkerDismissed(name))
         self._leaving.discard(name)
         self._apply(pool, Dismissed(name))
         if name in self._staff.wanted(pool):
             self._look_after([name])
+
+    async def _end(self, name: str) -> None:
+        """End a worker. One that was cut off may come back with that order: so the office is proved first."""
+        await self._prove_office()
+        await self._workers.dismiss(name)
 
     async def _postpone(self, postpones: Sequence[Postpone]) -> None:
         await self._jobs.postpone(postpones, self._epoch)
