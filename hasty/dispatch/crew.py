@@ -49,7 +49,7 @@ class Crew:
         self._dismissing: set[str] = set()
         #: Who may be there, and has not answered or was judged.
         self._absent = {name: Absence(generation) for name in (*self._wanted, *others)}
-        #: Who leaves because a newer plan came: until another has taken its name, or was judged.
+        #: Who leaves because a newer plan came: until another has taken its name.
         self._rolling: str | None = None
 
     # What there is ---------------------------------------------------------------------------
@@ -128,8 +128,10 @@ class Crew:
     def lose(self, name: str) -> Member | None:
         """Forget a worker that was judged; return it if it had answered."""
         self._awaited.discard(name)
-        self._rolling = None if self._rolling == name else self._rolling
         member = self._members.pop(name, None)
+        if member is not None and name == self._rolling:
+            # One that does not come back keeps its turn: the next would not come back either.
+            self._rolling = None
         known = self._absent.get(name, Absence(self._generation))
         under = member.generation if member is not None else known.under
         self._absent[name] = Absence(under, judged=True)

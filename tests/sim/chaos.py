@@ -390,7 +390,8 @@ class World(System):
         plan = await self.jobs.deploy({DEFAULT_POOL: self.size}, "")
         self.ended.clear()
         for name in self.names:
-            self.start(name, generation=plan.generation)
+            if not self.places.get(name):
+                self.start(name, generation=plan.generation)
         self._forgetting = asyncio.ensure_future(self.forget())
 
     # The end ---------------------------------------------------------------------------------

@@ -266,13 +266,26 @@ def test_the_one_whose_turn_it_is_gets_nothing_new_and_ends_its_jobs_and_the_oth
     assert crew.to_dismiss() == ["a"]
 
 
-def test_the_next_one_gives_way_when_the_former_was_judged():
+def test_while_a_successor_does_not_come_nobody_else_gives_way():
+    """New code that cannot be loaded would take one worker after the other."""
     crew = a_crew("a", "b")
     crew.plan(["a", "b"], 2)
     assert crew.to_dismiss() == ["a"]
     crew.dismissed("a")
     crew.lose("a")
+    assert (crew.to_dismiss(), crew.outdated, free(crew)) == ([], 2, {"b": 2})
+    attend(crew, "a", 2, generation=2)
     assert crew.to_dismiss() == ["b"]
+
+
+def test_the_next_one_gives_way_when_the_former_was_judged_in_its_turn():
+    crew = a_crew("a", "b")
+    give(crew, "a", "job-1")
+    crew.plan(["a", "b"], 2)
+    assert crew.to_dismiss() == []
+    crew.lose("a")
+    # And the one that is lost is started anew.
+    assert crew.to_dismiss() == ["b", "a"]
 
 
 def test_a_worker_that_dies_when_it_is_its_turn_is_not_done_with_before_the_plan_has_reached_it():
