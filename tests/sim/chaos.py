@@ -95,7 +95,8 @@ class World(System):
         )
         chance = self.chance
         workers = chance.choice((1, 2, 3))
-        self.size = PoolPlan(workers, workers, chance.choice((2, 4, 8)))
+        # Some pools grow and shrink by themselves.
+        self.size = PoolPlan(workers, workers + chance.choice((0, 0, 2)), chance.choice((2, 4, 8)))
         self._capacity = chance.choice((2, 5, CAPACITY))
         # Never shorter than a message can be late: what is forgotten by then starts anew.
         self._keep_s = chance.choice((60.0, 7 * DAY_S))
