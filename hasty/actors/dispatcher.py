@@ -42,6 +42,9 @@ class Dispatcher:
     from MongoDB, which knows what is live. `serve` must run beside the calls.
     """
 
+    #: What acts in office.
+    reign = Reign
+
     def __init__(
         self,
         jobs: JobStore,
@@ -216,7 +219,7 @@ class Dispatcher:
         await staff.write()
         self._workers.follow(plan)
         self._epoch = epoch
-        return Reign(
+        return self.reign(
             self._jobs,
             self._ledger,
             self._workers,

@@ -6,7 +6,6 @@ Each variant names the promise that breaks, and consists of the real parts but f
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -21,9 +20,8 @@ from hasty.dispatch import Attended
 from hasty.dispatch.crew import Crew
 from hasty.errors import TryAgainLater
 from hasty.job import Status
-from hasty.messages import Accepted, Cancelled
-from hasty.pulse import Pulse
-from hasty.store.base import Blame, Claimed, Found, Later, settled_fields
+from hasty.messages import Accepted
+from hasty.store.base import Blame, Claimed, Found, settled_fields
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing import Parts
 from tests.sim.chaos import QuickPruner, QuickRounds, reigning
@@ -276,63 +274,27 @@ class KeepsTheSlot(Reign):
 # P7 ------------------------------------------------------------------------------------------
 
 
-class NeverAFreeze(Pulse):
-    """Nobody who is silent is taken for frozen."""
+class Harmless:
+    """The workers, as somebody reaches them who kills nobody."""
 
-    frozen = stuck = False
+    def __init__(self, workers):
+        self._workers = workers
+
+    def __getattr__(self, name):
+        return getattr(self._workers, name)
+
+    async def kill(self, process):
+        return None
+
+    async def restart(self, name):
+        return None
 
 
 @breaks("P7", under={"faults": ["freeze_for_good"]})
 class KillsNobody(Reign):
-    async def act(self):
-        with mock.patch("hasty.actors.care.Pulse", NeverAFreeze):
-            await super().act()
-
-
-# What is scheduled -----------------------------------------------------------------------------
-
-
-class WakesEverybody(MemoryJobStore):
-    async def wake(self, now, limit):
-        return await super().wake(now + timedelta(days=1), limit)
-
-
-@breaks("P5 a retry did not wait", jobs=WakesEverybody)
-class ClaimsBeforeTheTime(MemoryLedger):
-    def _claim(self, claim):
-        page = self.pages.get(claim.job_id)
-        early = page is not None and page.later is not None and page.token < claim.token
-        return self._open(claim, page, page.last_n + 1) if early else super()._claim(claim)
-
-
-@breaks("P2 it was retried more often than it may")
-class ForgetsToCountRetries(MemoryLedger):
-    def _record(self, record):
-        answer = super()._record(record)
-        if isinstance(answer, Later):
-            dict.__setitem__(self.pages, record.job_id, self.pages[record.job_id]._replace(retries=0))
-        return answer
-
-
-@breaks("P6 started, and gave up waiting", under={"faults": ["outage", "crash"]})
-class GivesUpOnWhatWasStarted(MemoryLedger):
-    def _close(self, closing):
-        return super()._close(closing._replace(untouched=False))
-
-
-# P9 ------------------------------------------------------------------------------------------
-
-
-@breaks("P9")
-class SaysCancelledAndLetsItRun(Dispatcher):
-    async def cancel(self, message):
-        return Cancelled(Status.CANCELLED, by_cancel=True)
-
-
-@breaks("P9", under={"faults": ["resize"]})
-class TellsEverybodyThatTheyWon(QuickPruner):
-    async def cancel(self, message):
-        return (await super().cancel(message))._replace(by_cancel=True)
+    def __init__(self, *about, **others):
+        super().__init__(*about, **others)
+        self._care._workers = Harmless(self._care._workers)
 
 
 # P7 and P10 ----------------------------------------------------------------------------------
@@ -371,9 +333,9 @@ class NobodyIsTooBusy(Crew):
 
 @breaks("P7 P10", under={"faults": ["roll", "resize"]})
 class DismissesTheBusy(Reign):
-    async def act(self):
+    def _machine(self, pool):
         with mock.patch("hasty.dispatch.machine.Crew", NobodyIsTooBusy):
-            await super().act()
+            super()._machine(pool)
 
 
 @breaks("P7 P10", under={"faults": ["resize", "resize", "redeploy"]})

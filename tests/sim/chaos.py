@@ -63,19 +63,17 @@ class QuickRounds(Rounds):
 
 
 def reigning(reign: type[Reign] = Reign, rounds: type[Rounds] = QuickRounds) -> type[Dispatcher]:
-    """Return a Dispatcher that reigns like this, and makes such rounds."""
+    """Return a Dispatcher that reigns like this, and makes such rounds.
+
+    Nothing may stay patched while something is waited for: who dies there never puts it back.
+    """
 
     class Reigning(reign):
         def __init__(self, *about: Any, **others: Any) -> None:
             with mock.patch("hasty.actors.reign.Rounds", rounds):
                 super().__init__(*about, **others)
 
-    class Patched(Dispatcher):
-        async def _prepare(self, epoch: int) -> Reign:
-            with mock.patch("hasty.actors.dispatcher.Reign", Reigning):
-                return await super()._prepare(epoch)
-
-    return Patched
+    return type("Reigned", (Dispatcher,), {"reign": Reigning})
 
 
 QuickPruner = reigning()
