@@ -214,6 +214,8 @@ class Dispatcher:
 
     async def _prepare(self, epoch: int) -> Reign:
         """Read what a reign begins with. Raises Superseded, StoreUnavailable."""
+        # A worker that is born from now on refuses whoever was in office before.
+        await self._ledger.announce(epoch)
         plan: Plan = await self._jobs.plan() or await self._jobs.deploy(*self._draft)
         staff = Staff(self._jobs, epoch, plan, await self._jobs.rosters())
         await staff.write()

@@ -20,6 +20,8 @@ class Life(NamedTuple):
     boot: int
     #: Why the process before this one died, for those of its jobs that are not blamed.
     predecessor: Cause
+    #: The latest epoch at its birth.
+    epoch: int = 0
 
 
 class Birth:
@@ -66,7 +68,7 @@ class Birth:
             await until_answered(lambda: self._ledger.blame([blame]), self._clock.sleep)
         why = Cause.NEIGHBOUR if trace is not None else _unexplained(boot, self._process.node, self._recorder)
         self._recorder.begin()
-        return Life(boot.n, why)
+        return Life(boot.n, why, boot.epoch)
 
 
 def _unexplained(boot: Boot, node: str, recorder: FlightRecorder) -> Cause:

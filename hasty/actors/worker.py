@@ -116,8 +116,7 @@ class Worker:
         Raises Superseded to a Dispatcher of an older epoch.
         """
         check_version(message.version)
-        self._obey(message.epoch)
-        boot = (await self._birth.life()).boot
+        boot = await self._obey(message.epoch)
         running = () if boot == message.met else tuple(taken.work for taken in self._taken.values())
         return Attendance(
             self._name,
@@ -137,7 +136,7 @@ class Worker:
         Dispatcher of an older epoch.
         """
         check_version(message.version)
-        self._obey(message.epoch)
+        await self._obey(message.epoch)
         # Not gather: a caller that goes away must not take the attempts with it.
         await asyncio.wait([self._join(forward) for forward in message.forwards], timeout=message.patience_s)
 
@@ -151,11 +150,15 @@ class Worker:
             if job_id in self._taken:
                 self._attempts.dismiss(job_id, outcome)
 
-    def _obey(self, epoch: int) -> None:
+    async def _obey(self, epoch: int) -> int:
+        """Refuse an older epoch than was heard of, here or in the ledger at birth; return the boot."""
+        life = await self._birth.life()
+        self._epoch = max(self._epoch, life.epoch)
         if epoch < self._epoch:
             msg = f"epoch {epoch} is over, {self._name} obeys {self._epoch}"
             raise Superseded(msg)
         self._epoch = epoch
+        return life.boot
 
     # One job ------------------------------------------------------------------------------
 

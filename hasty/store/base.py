@@ -159,6 +159,8 @@ class Boot(NamedTuple):
     node: str | None = None
     #: Whether the one before was killed because it did not answer.
     condemned: bool = False
+    #: The latest epoch that was announced.
+    epoch: int = 0
 
 
 class Claim(NamedTuple):
@@ -262,6 +264,10 @@ class Ledger(Protocol):
         A greater boot is a later process. None: one that was born later on the same node was counted
         already. This one stood still before it could be, and its place is taken.
         """
+        ...
+
+    async def announce(self, epoch: int) -> None:
+        """Let each boot that is counted from now on be told of this epoch, or of a later one."""
         ...
 
     async def condemn(self, worker: str, boot: int) -> bool:

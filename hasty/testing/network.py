@@ -177,10 +177,10 @@ class Call:
         else:
             network.later(self._deliver, task.exception(), task.exception() or task.result())
 
-    def orphan(self) -> None:
-        """The callee died over this call."""
+    def orphan(self, *, for_good: bool = False) -> None:
+        """The callee died over this call; where another process takes its place, it may come again."""
         network = self._network
-        if network.happens(network.weather.replayed):
+        if not for_good and network.happens(network.weather.replayed):
             network.later(self._arrive, within_s=_REPLAYED_WITHIN_S)
         else:
             self._lose("callee died")

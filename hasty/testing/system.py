@@ -134,8 +134,8 @@ class System:
         for name in self.names:
             self._start_again(name)
 
-    def kill(self, place: Place) -> None:
-        """End an incarnation in the middle of whatever it does."""
+    def kill(self, place: Place, *, for_good: bool = False) -> None:
+        """End an incarnation in the middle of whatever it does; `for_good`: no other comes in its place."""
         if place not in self.places.get(place.name, ()) and place.process.dead:
             return
         self.journal.note("killed", place)
@@ -144,7 +144,7 @@ class System:
         self.remove(place)
         calls, place.calls = place.calls, []
         for call in calls:
-            call.orphan()
+            call.orphan(for_good=for_good)
 
     def remove(self, place: Place) -> None:
         """Take its name from an incarnation: whoever calls the name does not reach it any more."""
@@ -365,7 +365,7 @@ class _Workers:
             raise Unreachable
         self._system.ended.add(name)
         for place in tuple(self._system.places.get(name, ())):
-            self._system.kill(place)
+            self._system.kill(place, for_good=True)
 
 
 class _Peer:

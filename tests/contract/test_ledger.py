@@ -241,3 +241,12 @@ async def test_each_lost_attempt_keeps_its_cause(ledger):
     assert spent == Spent(
         (Cause.NODE_LOST, Cause.FROZEN, Cause.KILLED, Cause.UNREACHABLE, Cause.BLOCKED),
     )
+
+
+async def test_a_boot_is_told_the_latest_epoch_that_was_announced(ledger):
+    """So that it refuses whoever was in office before, though it never heard the one who is."""
+    assert (await ledger.boot("w", on("node-1"), 1.0)).epoch == 0
+    for epoch in (3, 5, 4):
+        await ledger.announce(epoch)
+    assert (await ledger.boot("w", on("node-1"), 2.0)).epoch == 5
+    assert (await ledger.boot("other", on("node-2"), 1.0)) == Boot(1, epoch=5)

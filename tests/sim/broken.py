@@ -309,8 +309,9 @@ class ForgetsToAskWhatRuns(Reign):
 
 
 class ObeysAnybody(Worker):
-    def _obey(self, epoch):
+    async def _obey(self, epoch):
         self._epoch = epoch
+        return (await self._birth.life()).boot
 
 
 @breaks("P7 P10", under={"faults": ["twin"]}, worker=ObeysAnybody)

@@ -112,6 +112,7 @@ class MemoryLedger:
         #: On which node, and when, the latest process of each worker was born.
         self._born: dict[str, tuple[str, float]] = {}
         self._condemned: dict[str, int] = {}
+        self._epoch = 0
 
     async def server_time(self) -> datetime:
         """See `Ledger`."""
@@ -124,9 +125,13 @@ class MemoryLedger:
             return None
         before = self._boots.get(worker, Boot(0))
         condemned = before.n > 0 and self._condemned.get(worker) == before.n
-        self._boots[worker] = Boot(before.n + 1, node, condemned)
+        self._boots[worker] = Boot(before.n + 1, node, condemned, self._epoch)
         self._born[worker] = process.node, born_s
         return self._boots[worker]
+
+    async def announce(self, epoch: int) -> None:
+        """See `Ledger`."""
+        self._epoch = max(epoch, self._epoch)
 
     async def condemn(self, worker: str, boot: int) -> bool:
         """See `Ledger`."""

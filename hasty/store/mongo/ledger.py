@@ -4,6 +4,7 @@ claim     insert (a job's first attempt); where that meets a document, a conditi
 record    update while open.claim is mine, to the end or to a retry; where the total is short, read back
 blame     update while open.claim is the one that is blamed
 close     upsert on {final: null}, or an insert; a taken key means somebody was first
+announce  $max on a document of its own, which boot reads
 boot      $inc on the worker's document, unless a later process was counted
 condemn   update while the boot is still the one meant
 ids, forget   by ranges of ids, which are ordered by time: no index and no write for each job
@@ -44,6 +45,9 @@ from hasty.store.mongo.connection import (
     to_text,
 )
 
+#: Among the workers, the document that tells the epoch. No worker bears such a name.
+_ANNOUNCED = "epoch"
+
 
 class MongoLedger:
     """See `hasty.store.base.Ledger`."""
@@ -72,10 +76,17 @@ class MongoLedger:
                 },
                 return_document=ReturnDocument.BEFORE,
             )
-        if before is None:
-            return None
+            if before is None:
+                return None
+            announced = await self._workers.find_one({"_id": _ANNOUNCED})
         condemned = before["boot"] > 0 and before.get("condemned") == before["boot"]
-        return Boot(before["boot"] + 1, before.get("node"), condemned)
+        epoch = announced["epoch"] if announced is not None else 0
+        return Boot(before["boot"] + 1, before.get("node"), condemned, epoch)
+
+    async def announce(self, epoch: int) -> None:
+        """See `Ledger`."""
+        with clear_answers():
+            await self._workers.update_one({"_id": _ANNOUNCED}, {"$max": {"epoch": epoch}}, upsert=True)
 
     async def condemn(self, worker: str, boot: int) -> bool:
         """See `Ledger`."""
