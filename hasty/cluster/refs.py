@@ -118,10 +118,6 @@ class RayRef:
             # Takes some six seconds where the process is stopped.
             await asyncio.to_thread(lambda: ray.kill(handle, no_restart=False))
 
-    def forget(self) -> None:
-        """Look the actor up again with the next call: it was replaced, or ended."""
-        self._handle = None
-
     async def drain(self) -> None:
         """Ask it to take nothing new."""
         await self._call("drain")

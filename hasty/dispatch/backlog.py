@@ -61,11 +61,6 @@ class Backlog:
         """The jobs that wait in memory."""
         return self._waiting
 
-    @property
-    def complete(self) -> bool:
-        """Whether no job is known to wait in MongoDB alone."""
-        return self._horizon is None and not self._missed
-
     def oldest_wait_s(self, now: float) -> float:
         """Return for how long the next job has waited, as far as is known; 0 when none waits."""
         first = self._first()
