@@ -133,13 +133,14 @@ class Reign:
                     settles.append(command)
                 elif isinstance(command, Postpone):
                     postpones.append(command)
+        # And go first: from here on the machine holds them as ended, and asks nobody about them again.
+        if settles:
+            await self._settler.write(settles)
+        if postpones:
+            await self._postponer.write(postpones)
         if message.progressed:
             with contextlib.suppress(StoreUnavailable):
                 await self._jobs.note(message.progressed)
-        if postpones:
-            await self._postponer.write(postpones)
-        if settles:
-            await self._settler.write(settles)
 
     async def close(self, work: Work, event: Closed) -> None:
         """Settle a job that the ledger was told the end of, and have its handler stopped.

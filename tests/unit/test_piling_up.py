@@ -3,10 +3,11 @@
 import asyncio
 
 from hasty.batching import Batcher
+from hasty.errors import StoreUnavailable
 from hasty.handlers import SLEEP, Handler
 from hasty.handlers.catalogue import Retrying
-from hasty.job import Outcome, Status, Window
-from hasty.messages import Ended, Report, Started
+from hasty.job import Outcome, Status, Token, Window
+from hasty.messages import Deferred, Ended, Report, Started
 from tests.refs import Ref
 from tests.unit.examples import NOW, virtually
 from tests.unit.system import WORKER, System
@@ -100,3 +101,26 @@ async def test_a_mark_that_finds_no_room_is_dropped_and_takes_no_end_with_it():
     await system.dispatcher.report(Report(WORKER, 1, (Started("other", WORKER, 1, NOW), started)))
     await system.dispatcher.report(Report(WORKER, 1, (started,), (ended,)))
     assert (await system.jobs.get([work.job_id]))[work.job_id].status is Status.FINISHED
+
+
+@virtually
+async def test_an_end_is_written_though_a_delay_that_came_with_it_cannot_be():
+    """The machine holds it as ended: if its worker died now, nobody would ask about it again."""
+    system = System(sleep_s=1_000.0, timeout_s=2_000.0)
+    await system.serve()
+    gateway = system.gateway()
+    ends, waits = [await gateway.submit(name) for name in ("ends", "waits")]
+    await asyncio.sleep(1)
+
+    async def refuse(*_about):
+        raise StoreUnavailable
+
+    system.jobs.postpone = refuse
+    ended = Ended(ends.job_id, Outcome(Status.FINISHED, NOW))
+    deferred = Deferred(waits.job_id, Token(1, 2), 1, NOW, None)
+    report = Report(WORKER, 1, ended=(ended,), deferred=(deferred,))
+    reporting = asyncio.ensure_future(system.dispatcher.report(report))
+    await asyncio.sleep(5)
+    assert (await system.jobs.get([ends.job_id]))[ends.job_id].status is Status.FINISHED
+    assert not reporting.done()
+    reporting.cancel()
