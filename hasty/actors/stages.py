@@ -9,7 +9,7 @@ from hasty.children import Call, Children
 from hasty.errors import HandlerRaised
 from hasty.flight import FlightRecorder
 from hasty.handlers import Handler, JobContext, Term
-from hasty.handlers.inside import EXTENDED, PROGRESSED, RETURNED
+from hasty.handlers.inside import EXTENDED, PROGRESSED, RETURNED, text_of
 from hasty.job import Json, Progress, Work
 
 
@@ -76,7 +76,7 @@ async def _perform(handler: Handler, context: JobContext, payload: Json) -> Json
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001  see above
-        return Raised(type(error).__name__, _text(error), handler.retry.follows(error))
+        return Raised(type(error).__name__, text_of(error), handler.retry.follows(error))
 
 
 async def _end_of(call: Call) -> Json | Raised:
@@ -95,11 +95,3 @@ def _hear(term: Term, told: Json) -> None:
     elif kind == PROGRESSED:
         at, fraction, message = about
         term.progressed(Progress(datetime.fromisoformat(at), fraction, message))
-
-
-def _text(error: BaseException) -> str:
-    """Let an error say what it is, if it can."""
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  it is a user's code
-        return ""

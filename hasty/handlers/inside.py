@@ -58,7 +58,7 @@ def _perform(handler: Handler, clock: SystemClock, parent: Parent, work: Work, a
     try:
         return [RETURNED, _call(handler, context, work.payload)]
     except BaseException as error:  # noqa: BLE001  all it may do wrong, also exit, is its own failure
-        return [RAISED, type(error).__name__, _text(error), handler.retry.follows(error)]
+        return [RAISED, type(error).__name__, text_of(error), handler.retry.follows(error)]
 
 
 def _call(handler: Handler, context: JobContext, payload: Json) -> Json:
@@ -98,7 +98,7 @@ class _Line:
         return self._parent.warned()
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """Let an error say what it is, if it can."""
     with contextlib.suppress(Exception):
         return str(error)
