@@ -12,6 +12,9 @@ from hasty.pools import DEFAULT_POOL
 #: JSON as Python sees it; what a payload or a result may be.
 Json = Any
 
+#: Names and values by which people find jobs, in the order of their names.
+Labels = tuple[tuple[str, str], ...]
+
 #: A fence leaves room for so many attempts of one run before it would reach the next run's fences.
 _ATTEMPTS_PER_FENCE = 1024
 
@@ -100,6 +103,8 @@ class Window(NamedTuple):
     from_end: bool = False
     #: The ends that keep it shut. After any other it opens at once.
     after: tuple[Status, ...] = tuple(sorted(_FINAL))
+    #: Whatever its end is, it does not open before: the window of the job before it is shut until then.
+    not_before: datetime | None = None
 
     @property
     def fixed(self) -> bool:
@@ -198,7 +203,24 @@ class Job:
     #: While it is scheduled: when its next attempt may start.
     run_at: datetime | None = None
     progress: Progress | None = None
+    #: Where it was accepted as scheduled: when it was due, as far as that was known then; never changes.
+    due_at: datetime | None = None
+    #: Until it has had its turn: when to look whether it may have it. It stays if the job ends before.
+    turn_due: datetime | None = None
+    #: Until it has had its turn: the object's job before it, which must have ended by then.
+    follows: str | None = None
+    #: Whether it ends the job that it follows, instead of waiting for it and for the object's window.
+    replaces: bool = False
+    #: Whether the object's window is left out of account when it has its turn.
+    forced: bool = False
+    #: How long it may wait for its first start once it has had its turn; None: for ever.
+    patience_s: float | None = None
+    labels: Labels = ()
+    #: Where to tell how it ended.
+    webhook: str | None = None
     idempotency_key: str | None = None
+    #: What the request was, in short: the same key with another one is a mistake.
+    fingerprint: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     attempt: int = 0
@@ -216,6 +238,11 @@ class Job:
     def live(self) -> bool:
         """Whether the job may still run."""
         return not self.status.final
+
+    @property
+    def waits_for_turn(self) -> bool:
+        """Whether it is scheduled since it was accepted, or ended as such: it never could run."""
+        return self.turn_due is not None
 
     @property
     def in_queue(self) -> bool:

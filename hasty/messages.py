@@ -10,17 +10,30 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from hasty.errors import WrongVersion
-from hasty.job import Json, Outcome, Progress, Status, Token, Window, Work
+from hasty.job import Json, Labels, Outcome, Progress, Status, Token, Window, Work
 from hasty.pools import DEFAULT_POOL
 
 #: Raised by one whenever a message changes.
-VERSION = 2
+VERSION = 3
 
 #: Beyond the timeouts of its jobs, a Run is given so long before the worker is asked again.
 RUN_MARGIN_S = 10.0
 
 
 # To the Registry -----------------------------------------------------------------------------
+
+
+class OnConflict(StrEnum):
+    """What is to happen where the object's last job stands in the way."""
+
+    #: Refuse.
+    REJECT = "reject"
+    #: Answer with that job.
+    ATTACH = "attach"
+    #: Cancel it and start; where it has ended already, refuse.
+    REPLACE = "replace"
+    #: Start when it has ended and its window is open; whoever comes meanwhile is answered with this job.
+    AFTER = "after"
 
 
 class Request(NamedTuple):
@@ -36,7 +49,22 @@ class Request(NamedTuple):
     pool: str = DEFAULT_POOL
     #: Longest wait for the first start, in seconds; None: any.
     queue_timeout_s: float | None = None
+    on_conflict: OnConflict = OnConflict.REJECT
+    #: Whether the object's window is left out of account; two jobs at once are not, even so.
+    force: bool = False
+    #: Not to start before then, or not before so many seconds after its acceptance.
+    run_at: datetime | None = None
+    delay_s: float | None = None
+    labels: Labels = ()
+    webhook: str | None = None
     idempotency_key: str | None = None
+    #: What the request is, in short, where it has a key.
+    fingerprint: str | None = None
+
+    @property
+    def takes_no(self) -> bool:
+        """Whether an answer that is a little out of date will do, where it is no."""
+        return self.on_conflict is OnConflict.REJECT and not self.force
 
 
 class Admit(NamedTuple):
@@ -50,6 +78,23 @@ class Accepted(NamedTuple):
     """The job is in MongoDB, journaled on a majority."""
 
     work: Work
+    #: Where it is scheduled: when it is due, as far as that was known then.
+    due_at: datetime | None = None
+    #: Whether this is an answer that was given before.
+    replayed: bool = False
+
+
+class Attached(NamedTuple):
+    """No job was made: this one is there already, and is the answer."""
+
+    job_id: str
+    replayed: bool = False
+
+
+class KeyReused(NamedTuple):
+    """The key came before, with another request: that of this job."""
+
+    job_id: str
 
 
 class Reason(StrEnum):
@@ -67,13 +112,19 @@ class Refused(NamedTuple):
     retry_after_s: float
 
 
+class Full(NamedTuple):
+    """As many jobs wait as may wait."""
+
+    retry_after_s: float
+
+
 class Unknown(NamedTuple):
     """No clear answer could be had: the job may exist or not."""
 
     why: str
 
 
-Answer = Accepted | Refused | Unknown
+Answer = Accepted | Attached | Refused | KeyReused | Full | Unknown
 
 
 class Admitted(NamedTuple):
@@ -262,6 +313,72 @@ class Stop(NamedTuple):
 
     ends: tuple[Ended, ...]
     version: int = VERSION
+
+
+# To the Clerk --------------------------------------------------------------------------------
+
+
+class EventType(StrEnum):
+    """What an event tells."""
+
+    SCHEDULED = "job.scheduled"
+    QUEUED = "job.queued"
+    RUNNING = "job.running"
+    PROGRESS = "job.progress"
+    FINISHED = "job.finished"
+    FAILED = "job.failed"
+    CANCELLED = "job.cancelled"
+    #: Of what was before, something is not kept.
+    GAP = "gap"
+
+
+class Event(NamedTuple):
+    """Something that happened to a job. The numbers of events are those of the order in which it did."""
+
+    seq: int
+    type: EventType
+    #: When MongoDB took note of it; never before the event of the number before.
+    at: datetime
+    #: A gap is about no job.
+    job_id: str | None = None
+    object_id: str | None = None
+    handler: str | None = None
+    #: How the job stood then.
+    status: Status | None = None
+    attempt: int = 0
+    progress: Progress | None = None
+    error: dict[str, Json] | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether it is a job's last."""
+        return self.status is not None and self.status.final
+
+
+class Follow(NamedTuple):
+    """Tell what happened after this event; where nothing has, wait so many seconds for it."""
+
+    #: None: what was told last, at once.
+    after: int | None
+    wait_s: float
+    version: int = VERSION
+
+
+class Followed(NamedTuple):
+    """What happened, one after the other."""
+
+    events: tuple[Event, ...]
+    #: The number of the latest; there may be others before that, to be asked for.
+    last: int
+    #: Whether others were before these that are not remembered: they are to be read where they are kept.
+    missed: bool = False
+    #: Whether nothing new is heard at present.
+    deaf: bool = False
+    #: Whether hasty is stopping.
+    ending: bool = False
+
+
+# Anybody -------------------------------------------------------------------------------------
 
 
 class Health(NamedTuple):

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,11 +23,22 @@ from pydantic_core import ErrorDetails
 
 from hasty.errors import CannotStart
 from hasty.pools import DEFAULT_POOL, PoolName, PoolSettings
+from hasty.webhooks import keys_of
 
 #: Settings are read from environment variables of this prefix: HASTY_TIMEOUT_S and so on.
 PREFIX = "HASTY_"
 
+#: What is handed down to those alone who need it.
+SECRETS = ("api_mongo_uri", "worker_mongo_uri", "webhook_secret")
+
 _MOST_POOLS = 64
+
+#: A host, by its name. One that looks like an address is meant as one, and must be right.
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_ALL_DIGITS = re.compile(r"[0-9.]+")
+
+#: Who can reach it can log in to this machine.
+_LOOPBACK = "127.0.0.1"
 
 #: What TOML takes for a key without quotes.
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -78,8 +90,39 @@ class Settings(BaseModel):
         description="Name of this hasty; its Dispatcher need not wait for a lease held under it.",
     )
     retention_days: float = Field(7, ge=1, le=3_650, description="Days a job is kept after its end.")
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Secret that webhooks are signed with, or several; `hasty up` makes one.",
+    )
+    webhook_allow: tuple[str, ...] = Field(
+        (), description="Hosts and networks that webhooks may reach though they are not public."
+    )
+    webhook_timeout_s: float = Field(
+        10, gt=0, le=60, description="Longest that a webhook's receiver takes to answer."
+    )
+    event_retention_s: float = Field(
+        86_400,
+        ge=0,
+        le=31_536_000,
+        description="Seconds an event is kept for those who come back for it; 0: there are no events.",
+    )
     pools: dict[PoolName, PoolSettings] = Field(
         {}, max_length=_MOST_POOLS, description="Pools of workers by their names, as JSON."
+    )
+    max_backlog: int = Field(
+        1_000_000,
+        ge=1,
+        le=1_000_000_000,
+        description="About so many jobs may wait; who asks for another is told to come back.",
+    )
+    auth: bool | None = Field(
+        None, description="Whether requests need an API key; default: unless http_host is 127.0.0.1."
+    )
+    rate_limit: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="Requests per second of each API key that has no rate of its own, in each Gateway.",
     )
 
     @field_validator("http_host")
@@ -91,7 +134,7 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return host
 
-    @field_validator("handlers", mode="before")
+    @field_validator("handlers", "webhook_allow", mode="before")
     @classmethod
     def _split_at_commas(cls, given: Any) -> Any:
         if isinstance(given, str):
@@ -105,6 +148,25 @@ class Settings(BaseModel):
             msg = "must be import paths of modules, as in `import shop.jobs`"
             raise ValueError(msg)
         return paths
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _are_secrets(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            keys_of(secret.get_secret_value())
+        return secret
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _are_hosts_or_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            try:
+                ip_network(entry)
+            except ValueError:
+                if not _HOST.fullmatch(entry) or _ALL_DIGITS.fullmatch(entry):
+                    msg = "must be hosts, addresses or networks, as in `hooks.example,10.1.0.0/16`"
+                    raise ValueError(msg) from None
+        return entries
 
     @field_validator("pools", mode="before")
     @classmethod
@@ -132,11 +194,11 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return self
 
-    @field_serializer("api_mongo_uri", "worker_mongo_uri", when_used="json")
-    def _reveal(self, uri: SecretStr | None) -> str | None:
-        return uri.get_secret_value() if uri else None
+    @field_serializer("api_mongo_uri", "worker_mongo_uri", "webhook_secret", when_used="json")
+    def _reveal(self, secret: SecretStr | None) -> str | None:
+        return secret.get_secret_value() if secret else None
 
-    @field_serializer("handlers", when_used="json")
+    @field_serializer("handlers", "webhook_allow", when_used="json")
     def _join(self, paths: tuple[str, ...]) -> str:
         return ",".join(paths)
 
@@ -173,8 +235,8 @@ class Settings(BaseModel):
         return {PREFIX + name.upper(): "" if value is None else str(value) for name, value in values.items()}
 
     def without_secrets(self) -> Self:
-        """Return the same, for a process that is to know no database."""
-        return self.model_copy(update={"api_mongo_uri": None, "worker_mongo_uri": None})
+        """Return the same, for a process that is to know no database, and to sign nothing."""
+        return self.model_copy(update=dict.fromkeys(SECRETS))
 
     @property
     def all_pools(self) -> dict[str, PoolSettings]:
@@ -190,6 +252,16 @@ class Settings(BaseModel):
             )
             for name, pool in {DEFAULT_POOL: PoolSettings(), **self.pools}.items()
         }
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether requests need an API key."""
+        return self.http_host != _LOOPBACK if self.auth is None else self.auth
+
+    @property
+    def webhooks_enabled(self) -> bool:
+        """Whether a job may have a webhook: there is a secret to sign it with."""
+        return self.webhook_secret is not None
 
     @property
     def jobs_uri(self) -> str:

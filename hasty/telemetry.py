@@ -131,6 +131,31 @@ class ChannelUnusable(NamedTuple):
     why: str
 
 
+class HeraldBroke(NamedTuple):
+    """The Herald had to stop reading what happens to jobs; it goes on from where it was."""
+
+    why: str
+
+
+class EventsMissing(NamedTuple):
+    """MongoDB's log does not reach back to where the Herald was: there are changes with no events."""
+
+    after: int
+
+
+class RetentionUnchanged(NamedTuple):
+    """How long something is kept cannot be changed by the user that MongoDB knows us as."""
+
+    collection: str
+
+
+class DutyBroke(NamedTuple):
+    """A duty of the Clerk met an error that nobody foresaw; it begins again after a while."""
+
+    duty: str
+    why: str
+
+
 class ChildLost(NamedTuple):
     """A child process ended and nobody had killed it, or it could not be made ready."""
 
@@ -142,6 +167,33 @@ class Waited(NamedTuple):
 
     why: str
     tries: int
+
+
+class ScheduleBroke(NamedTuple):
+    """What is due of a schedule cannot be carried out, for a reason that may pass; it is tried again."""
+
+    schedule: str
+    why: str
+
+
+class TimetableBroke(NamedTuple):
+    """The timetable met an error that nobody foresaw; it goes on after a while."""
+
+    why: str
+
+
+class CourierBroke(NamedTuple):
+    """The Courier met an error that nobody foresaw; it goes on, and the delivery is tried again."""
+
+    why: str
+
+
+class WebhookGivenUp(NamedTuple):
+    """A webhook was not told how its job ended, and is not tried again."""
+
+    job_id: str
+    tries: int
+    why: str
 
 
 Event = (
@@ -162,8 +214,16 @@ Event = (
     | ProcessLost
     | RecorderUnusable
     | ChannelUnusable
+    | HeraldBroke
+    | EventsMissing
+    | RetentionUnchanged
+    | DutyBroke
     | ChildLost
     | Waited
+    | ScheduleBroke
+    | TimetableBroke
+    | CourierBroke
+    | WebhookGivenUp
 )
 
 

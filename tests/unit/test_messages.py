@@ -14,6 +14,7 @@ from hasty.messages import (
     Attend,
     Cancel,
     Enqueue,
+    Follow,
     Report,
     Run,
     Scale,
@@ -88,6 +89,54 @@ VOCABULARIES = {
         "Window": "seconds from_end after",
         "Work": "job_id object_id run handler payload priority accepted_at timeout_s pool window",
     },
+    3: {
+        "Accepted": "work due_at replayed",
+        "Admit": "requests version",
+        "Admitted": "answers",
+        "Attached": "job_id replayed",
+        "Attend": "epoch met version",
+        "Attendance": "worker boot slots process unfit generation handlers running",
+        "Cancel": "job_id reason version",
+        "Cancelled": "status by_cancel",
+        "Declined": "job_id token",
+        "Deferred": "job_id token attempt run_at error",
+        "Ended": "job_id outcome",
+        "Enqueue": "works version",
+        "Event": "seq type at job_id object_id handler status attempt progress error",
+        "EventType": (
+            "job.scheduled job.queued job.running job.progress job.finished job.failed job.cancelled gap"
+        ),
+        "Follow": "after wait_s version",
+        "Followed": "events last missed deaf ending",
+        "Forward": "work token",
+        "Health": "name problem running queued",
+        "KeyReused": "job_id",
+        "OnConflict": "reject attach replace after",
+        "Outcome": "status ended_at result error attempt started_at worker opens_at",
+        "PoolState": (
+            "name min_workers max_workers workers pinned present outdated running queued oldest_wait_s"
+        ),
+        "Pools": "generation pools",
+        "Process": "node pid started",
+        "Progress": "at fraction message",
+        "Progressed": "job_id progress",
+        "Reason": "rerun_window unfinished",
+        "Refused": "reason job_id retry_after_s",
+        "Report": "worker boot started ended declined deferred progressed version",
+        "Request": (
+            "job_id object_id handler timeout_s window payload priority pool queue_timeout_s "
+            "on_conflict force run_at delay_s labels webhook idempotency_key fingerprint"
+        ),
+        "Run": "epoch forwards version",
+        "Scale": "pool workers version",
+        "Started": "job_id worker attempt at",
+        "Status": "scheduled queued running finished failed cancelled",
+        "Stop": "ends version",
+        "Token": "epoch seq",
+        "Unknown": "why",
+        "Window": "seconds from_end after not_before",
+        "Work": ("job_id object_id run handler payload priority accepted_at timeout_s pool window"),
+    },
 }
 
 
@@ -132,6 +181,7 @@ def test_a_message_cannot_be_changed(cls):
         Stop(()),
         Cancel("job-1", "no longer needed"),
         Scale("default", 3),
+        Follow(7, 1.0),
     ],
 )
 def test_what_one_actor_asks_of_another_carries_the_version(message):
@@ -141,7 +191,7 @@ def test_what_one_actor_asks_of_another_carries_the_version(message):
 
 def test_each_message_that_carries_a_version_is_checked_above():
     carriers = {name for name, cls in spoken().items() if "version" in fields(cls).split()}
-    assert carriers == {"Admit", "Enqueue", "Report", "Attend", "Run", "Stop", "Cancel", "Scale"}
+    assert carriers == {"Admit", "Enqueue", "Report", "Attend", "Run", "Stop", "Cancel", "Scale", "Follow"}
 
 
 @pytest.mark.parametrize("version", [0, VERSION - 1, VERSION + 1])

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hasty.rerun
 from hasty.actors.registry import Registry
 from hasty.dispatch import Settle
 from hasty.job import Job, Outcome, Status, Window, fence
 from hasty.messages import Accepted, Admit, Reason, Refused
-from hasty.rerun import decide, opening
+from hasty.rerun import Past, opening
 from hasty.store.base import kept_until, settled_fields
 from hasty.store.memory import MemoryJobStore
 from hasty.testing import VirtualClock
@@ -22,6 +23,13 @@ from tests.unit.examples import NOW, a_job, a_request, a_work, after, repeatable
 from tests.unit.system import Silent
 
 MS = timedelta(milliseconds=1)
+
+
+def decide(newest, request, now):
+    """Decide where the newest job is the one that counts."""
+    return hasty.rerun.decide(Past(newest, newest) if newest is not None else None, request, now)
+
+
 ENDED = a_job("job-0", status=Status.FINISHED)
 FINALS = (Status.CANCELLED, Status.FAILED, Status.FINISHED)
 
@@ -210,6 +218,7 @@ def histories(draw):
         st.booleans(),
         st.lists(st.sampled_from(FINALS), unique=True).map(lambda ends: tuple(sorted(ends)))
         | st.just(FINALS),
+        not_before=st.none(),
     )
     steps = st.tuples(st.integers(-2_000, 12_000), windows, st.none() | st.sampled_from(FINALS))
     return draw(st.lists(steps, min_size=1, max_size=40))

@@ -142,6 +142,25 @@ def test_no_other_address_is_taken(host):
     )
 
 
+@pytest.mark.parametrize(
+    ("environment", "needed"),
+    [
+        ({}, False),
+        ({"HASTY_HTTP_HOST": "0.0.0.0"}, True),
+        ({"HASTY_HTTP_HOST": "0.0.0.0", "HASTY_AUTH": ""}, True),
+        ({"HASTY_HTTP_HOST": "0.0.0.0", "HASTY_AUTH": "false"}, False),
+        ({"HASTY_AUTH": "true"}, True),
+    ],
+)
+def test_keys_are_needed_where_others_can_reach_it_unless_it_is_said(environment, needed):
+    assert Settings.load(environment).needs_keys == needed
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "many"])
+def test_a_rate_is_a_number_above_nothing(rate):
+    assert complaint({"HASTY_RATE_LIMIT": rate}).startswith("HASTY_RATE_LIMIT: Input should be ")
+
+
 def test_the_shortest_sleep_is_not_longer_than_the_longest():
     assert "sleep_min_s is greater than sleep_max_s" in complaint({"HASTY_SLEEP_MIN_S": "45.5"})
     assert "sleep_min_s is greater than sleep_max_s" in complaint({"HASTY_SLEEP_MAX_S": "14"})
@@ -157,6 +176,8 @@ def test_the_shortest_sleep_is_not_longer_than_the_longest():
         {"data_dir": Path("/tmp/with space"), "timeout_s": 0.1, "rerun_window_s": 1 / 3},
         {"handlers": ("shop.jobs", "mail")},
         {"http_host": "0.0.0.0", "http_port": 1, "sleep_min_s": 0, "sleep_max_s": 1e-9},
+        {"auth": False, "rate_limit": 0.5},
+        {"auth": True},
     ],
 )
 def test_settings_survive_the_way_through_an_environment(given):
