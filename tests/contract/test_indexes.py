@@ -1,9 +1,12 @@
 """What the indexes are for: a look at one queue, or at what is due, reads nothing else."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hasty.dispatch import Postpone
-from hasty.job import Job, Token
+from hasty.job import Job, Status, Token, Window
+from hasty.rerun import Begin, begun
+from hasty.store.base import Attachment, Off
 from hasty.store.mongo.jobs import _ORDER
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -13,6 +16,36 @@ def a_job(number, **about):
     named = f"job-{number:03}"
     times = {"accepted_at": NOW, "opens_at": NOW, "expires_at": NOW + timedelta(days=9)}
     return Job(job_id=named, object_id=named, run=1, handler="x", timeout_s=1.0, **times, **about)
+
+
+def a_waiting(number, due_at, **about):
+    turn = {"status": Status.SCHEDULED, "due_at": due_at, "turn_due": due_at, "window": Window(1.0)}
+    return a_job(number, **turn, **about)
+
+
+async def asked(store, work):
+    """What the server says of each thing it was asked: which index, how many keys, how many documents."""
+    database = store._jobs.database
+    await database.command("profile", 2)
+    await work
+    await database.command("profile", 0)
+    found = database["system.profile"].find({"ns": store._jobs.full_name}, sort={"$natural": 1})
+    told = [
+        (_kind(entry), _index(entry), entry.get("keysExamined", 0), entry.get("docsExamined", 0))
+        async for entry in found
+    ]
+    await database["system.profile"].drop()
+    return told
+
+
+def _kind(entry):
+    return entry["op"] if entry["op"] != "command" else next(iter(entry["command"]))
+
+
+def _index(entry):
+    """By the name of its first field."""
+    plan = entry["planSummary"]
+    return "_id" if plan == "IDHACK" else plan.removeprefix("IXSCAN { ").partition(":")[0]
 
 
 async def cost_of(cursor):
@@ -37,3 +70,54 @@ async def test_what_is_not_due_is_not_looked_at(mongo_jobs):
     )
     assert await cost_of(mongo_jobs._jobs.find({"give_up_at": {"$lte": NOW}}, hint="patience")) == (2, 2)
     assert await cost_of(mongo_jobs._jobs.find({"run_at": {"$lte": NOW}}, hint="scheduled")) == (3, 3)
+
+
+async def test_of_those_that_wait_for_their_turn_only_the_due_ones_are_looked_at(mongo_jobs):
+    waiting = [a_waiting(n, NOW if n < 3 else NOW + timedelta(hours=1)) for n in range(30)]
+    await mongo_jobs.insert([*waiting, *(a_job(n) for n in range(40, 60))])
+    told = await asked(mongo_jobs, mongo_jobs.waiting(NOW, 9))
+    # One key more tells that there is nothing behind them.
+    assert told == [("query", "turn_due", 4, 3)]
+    # Of many, no more than are wanted.
+    told = await asked(mongo_jobs, mongo_jobs.waiting(NOW + timedelta(hours=2), 9))
+    assert told == [("query", "turn_due", 9, 9)]
+
+
+async def test_who_follows_a_job_is_found_among_its_followers_alone(mongo_jobs):
+    later = NOW + timedelta(hours=1)
+    await mongo_jobs.insert([a_waiting(n, later, follows="a" if n < 3 else f"b{n}") for n in range(30)])
+    told = await asked(mongo_jobs, mongo_jobs.hasten({"a"}, NOW))
+    assert [(kind, index) for kind, index, *_ in told] == [("update", "follows")]
+    assert all(keys <= 4 and documents == 3 for _, _, keys, documents in told)
+
+
+async def test_the_backlog_is_counted_from_the_indexes_alone_and_no_further_than_asked(mongo_jobs):
+    await mongo_jobs.insert([a_waiting(n, NOW) for n in range(30)] + [a_job(n) for n in range(40, 60)])
+    told = await asked(mongo_jobs, mongo_jobs.backlog(1_000))
+    assert [index for _, index, *_ in told] == ["queue", "turn_due"]
+    assert all(keys <= 31 and documents == 0 for _, _, keys, documents in told)
+    told = await asked(mongo_jobs, mongo_jobs.backlog(5))
+    assert [index for _, index, *_ in told] == ["queue"]
+    assert told[0][2] <= 6
+
+
+async def test_a_key_is_looked_for_among_keys_alone(mongo_jobs):
+    keyed = [replace(a_job(n), idempotency_key=f"key-{n}", fingerprint="f") for n in range(30)]
+    await mongo_jobs.insert([*keyed, *(a_job(n) for n in range(40, 60))])
+    await mongo_jobs.attach([Attachment(f"other-{n}", "f", "job-040") for n in range(100)])
+    told = await asked(mongo_jobs, mongo_jobs.by_key(["key-1", "key-2", "other-3", "unknown"]))
+    ((kind, index, keys, documents),) = told
+    assert (kind, index, documents) == ("query", "keys.key", 3)
+    assert keys <= 8
+
+
+async def test_a_turn_is_given_and_put_off_by_id(mongo_jobs):
+    waiting = [a_waiting(n, NOW) for n in range(30)]
+    await mongo_jobs.insert(waiting)
+    told = await asked(mongo_jobs, mongo_jobs.put_off([Off("job-001", NOW, None), Off("job-002", NOW, "a")]))
+    assert {(index, documents) for _, index, _, documents in told} == {("_id", 1)}
+    turned = [begun(job, Begin(), NOW) for job in waiting[:2]]
+    told = await asked(mongo_jobs, mongo_jobs.begin(turned))
+    updates = [(index, documents) for kind, index, _, documents in told if kind == "update"]
+    assert updates == [("_id", 1), ("_id", 1)]
+    assert [(index, documents) for kind, index, _, documents in told if kind == "query"] == [("_id", 2)]

@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from hasty.dispatch import Mark, Settle
 from hasty.errors import CannotStart
 from hasty.job import Outcome, Status
 from hasty.pools import DEFAULT_POOL
+from hasty.store.base import Attachment
 from hasty.store.mongo import MongoJobStore
 from hasty.store.mongo.jobs import SCHEMA
 from tests.unit.examples import NOW, a_job, after
@@ -113,3 +114,99 @@ async def test_a_database_of_a_later_release_is_left_alone(mongo_jobs, database)
     ):
         await MongoJobStore(*database).prepare()
     assert await client[name]["meta"].find_one({"_id": "schema"}) == later
+
+
+#: Those of schema 2, whose queues are the same since.
+INDEXES_2 = [
+    IndexModel([("object_id", ASCENDING), ("run", DESCENDING)], name="run_of_object", unique=True),
+    IndexModel(
+        [("queue", ASCENDING), ("priority", ASCENDING), ("accepted_at", ASCENDING), ("_id", ASCENDING)],
+        name="queues",
+        partialFilterExpression={"queue": {"$exists": True}},
+    ),
+    IndexModel(
+        [("run_at", ASCENDING)], name="scheduled", partialFilterExpression={"run_at": {"$exists": True}}
+    ),
+    IndexModel(
+        [("give_up_at", ASCENDING)],
+        name="patience",
+        partialFilterExpression={"give_up_at": {"$exists": True}},
+    ),
+    IndexModel(
+        [("idempotency_key", ASCENDING)],
+        name="idempotency_key",
+        unique=True,
+        partialFilterExpression={"idempotency_key": {"$type": "string"}},
+    ),
+    IndexModel(
+        [("expires_at", ASCENDING)],
+        name="expiry",
+        expireAfterSeconds=0,
+        partialFilterExpression={"ended_at": {"$exists": True}},
+    ),
+]
+
+
+@pytest.fixture
+async def second(database):
+    """A database as schema 2 left it: one job waits in a pool's queue, one is to be tried again."""
+    client, name = database
+    await client[name]["jobs"].create_indexes(INDEXES_2)
+    waits = in_schema_1("waits", pool="gpu", queue="gpu", idempotency_key="of no use")
+    retried = in_schema_1("retried", pool="gpu", status="scheduled", run_at=after(10), attempt=1)
+    await client[name]["jobs"].insert_many([waits, retried])
+    await client[name]["meta"].insert_one({"_id": "schema", "version": 2})
+    return client[name]
+
+
+async def test_what_the_second_schema_has_goes_on_and_its_index_of_keys_is_gone(second, database):
+    store = MongoJobStore(*database)
+    for _ in range(2):
+        await store.prepare()
+        indexes = await second["jobs"].index_information()
+        assert "idempotency_key" not in indexes
+        assert {"keys", "turns", "followed", "queues", "expiry"} <= set(indexes)
+        assert await second["meta"].find_one({"_id": "schema"}) == {"_id": "schema", "version": SCHEMA}
+    found = await store.get(["waits", "retried"])
+    assert found["waits"] == a_job("waits", object_id="waits", payload={"a": 1}, pool="gpu")
+    assert [work.job_id for work in (await store.sweep("gpu", set(), 9)).works] == ["waits"]
+    assert [work.job_id for work in await store.wake(after(10), 9)] == ["retried"]
+    assert await store.waiting(after(10**6), 9) == ()
+    assert await store.backlog(9) == 2
+
+
+async def test_a_job_of_the_second_schema_can_be_the_answer_to_a_key_and_be_followed(second, database):
+    store = MongoJobStore(*database)
+    await store.prepare()
+    await store.attach([Attachment("k", "f", "waits")])
+    assert (await store.by_key(["k", "of no use"])).keys() == {"k"}
+    follows = a_job(
+        "follows",
+        object_id="waits",
+        run=2,
+        status=Status.SCHEDULED,
+        turn_due=after(5),
+        follows="waits",
+        idempotency_key="of no use",
+        fingerprint="f",
+    )
+    assert await store.insert([follows]) == {"follows"}
+    await store.hasten(["waits"], after(1))
+    assert [job.job_id for job in await store.waiting(after(1), 9)] == ["follows"]
+
+
+async def test_several_may_migrate_from_the_second_schema_at_once(second, database):
+    await asyncio.gather(*(MongoJobStore(*database).prepare() for _ in range(8)))
+    assert "idempotency_key" not in await second["jobs"].index_information()
+
+
+async def test_what_was_made_for_later_before_the_migration_was_done_stays_for_later(second, database):
+    """One process migrates while another, as new, admits already; the first one dies and does it again."""
+    store = MongoJobStore(*database)
+    await store.prepare()
+    job = a_job("later", object_id="x", status=Status.SCHEDULED, turn_due=after(5))
+    await store.insert([job])
+    await second["meta"].update_one({"_id": "schema"}, {"$set": {"version": 1}})
+    await store.prepare()
+    assert (await store.get(["later"]))["later"] == job
+    assert [work.job_id for work in (await store.sweep(DEFAULT_POOL, set(), 9)).works] == []

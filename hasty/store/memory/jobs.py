@@ -5,14 +5,15 @@ Each method is atomic: it never awaits in the middle.
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from hasty.clock import Clock
 from hasty.dispatch import Mark, Postpone, Settle
 from hasty.job import Job, Status, Work
 from hasty.messages import Progressed
 from hasty.pools import DEFAULT_POOL, Plan, PoolPlan, Roster
-from hasty.store.base import Found, kept_until, settled_fields
+from hasty.store.base import KEYS_KEPT, Attachment, Found, Keyed, Off, kept_until, settled_fields
+from hasty.store.memory.changes import ChangeLog
 
 
 class MemoryJobStore:
@@ -22,7 +23,11 @@ class MemoryJobStore:
         """Start empty."""
         self._clock = clock
         self.jobs: dict[str, Job] = {}
+        #: What was done to them, for who makes events of it.
+        self.log = ChangeLog()
         self._runs: dict[str, dict[int, str]] = {}
+        #: For each key the job that is the answer to it, and what was asked.
+        self._keys: dict[str, tuple[str, str]] = {}
         self._epoch = 0
         self._holder: str | None = None
         self._lease_until = 0.0
@@ -56,11 +61,35 @@ class MemoryJobStore:
 
     def _insert(self, job: Job) -> bool:
         runs = self._runs.setdefault(job.object_id, {})
-        if job.job_id in self.jobs or job.run in runs:
+        if job.job_id in self.jobs or job.run in runs or job.idempotency_key in self._keys:
             return False
         self.jobs[job.job_id] = job
+        self.log.note(self._clock.now(), None, job)
+        if job.idempotency_key is not None:
+            self._keys[job.idempotency_key] = job.job_id, job.fingerprint or ""
         runs[job.run] = job.job_id
         return True
+
+    async def by_key(self, keys: Collection[str]) -> dict[str, Keyed]:
+        """See `JobStore`."""
+        known = {key: self._keys[key] for key in keys if key in self._keys}
+        return {
+            key: Keyed(job, fingerprint, made=job.idempotency_key == key)
+            for key, (job_id, fingerprint) in known.items()
+            if (job := self.jobs.get(job_id)) is not None
+        }
+
+    async def attach(self, attachments: Sequence[Attachment]) -> None:
+        """See `JobStore`."""
+        for key, fingerprint, job_id in attachments:
+            held = sum(known == job_id for known, _ in self._keys.values())
+            if key not in self._keys and job_id in self.jobs and held < KEYS_KEPT:
+                self._keys[key] = job_id, fingerprint
+
+    async def backlog(self, limit: int) -> int:
+        """See `JobStore`."""
+        live = (job for job in self.jobs.values() if job.live)
+        return min(limit, sum(job.in_queue or job.waits_for_turn for job in live))
 
     async def extend(self, job_ids: Collection[str], until: datetime) -> set[str]:
         """See `JobStore`."""
@@ -122,6 +151,38 @@ class MemoryJobStore:
             self._change(job, status=Status.QUEUED, run_at=None)
         return tuple(job.work() for job in due)
 
+    async def waiting(self, now: datetime, limit: int) -> tuple[Job, ...]:
+        """See `JobStore`."""
+        due = [job for job in self.jobs.values() if job.live and job.turn_due is not None]
+        ready = [job for job in due if job.turn_due is not None and job.turn_due <= now]
+        return tuple(sorted(ready, key=lambda job: (job.turn_due, job.job_id))[:limit])
+
+    async def begin(self, jobs: Sequence[Job]) -> tuple[Work, ...]:
+        """See `JobStore`."""
+        for job in jobs:
+            waits = self._without_turn(job.job_id)
+            if waits is not None and waits.pool == job.pool:
+                self._change(job)
+        found = (await self.get([job.job_id for job in jobs])).values()
+        return tuple(job.work() for job in found if job.in_queue)
+
+    async def put_off(self, offs: Sequence[Off]) -> None:
+        """See `JobStore`."""
+        for job_id, until, follows in offs:
+            job = self._without_turn(job_id)
+            if job is not None:
+                self._change(job, turn_due=until, follows=follows)
+
+    async def hasten(self, followed: Collection[str], now: datetime) -> None:
+        """See `JobStore`."""
+        for job in await self.waiting(datetime.max.replace(tzinfo=UTC), len(self.jobs)):
+            if job.follows in followed and job.turn_due is not None and job.turn_due > now:
+                self._change(job, turn_due=now)
+
+    def _without_turn(self, job_id: str) -> Job | None:
+        job = self.jobs.get(job_id)
+        return job if job is not None and job.live and job.waits_for_turn else None
+
     async def overdue(self, now: datetime, limit: int) -> tuple[Work, ...]:
         """See `JobStore`."""
         waiting = (job for job in self.jobs.values() if job.give_up_at is not None and job.give_up_at <= now)
@@ -148,7 +209,9 @@ class MemoryJobStore:
                 )
 
     def _change(self, job: Job, **changes: object) -> None:
-        self.jobs[job.job_id] = dataclasses.replace(job, **changes)  # type: ignore[arg-type]
+        changed = dataclasses.replace(job, **changes)  # type: ignore[arg-type]
+        self.jobs[job.job_id] = changed
+        self.log.note(self._clock.now(), job, changed)
 
     async def take_epoch(self, holder: str, lease_s: float) -> int | None:
         """See `JobStore`."""
@@ -199,4 +262,6 @@ class MemoryJobStore:
         old = [job for job in self.jobs.values() if not job.live and job.expires_at <= now]
         for job in old:
             del self.jobs[job.job_id], self._runs[job.object_id][job.run]
+        gone = {job.job_id for job in old}
+        self._keys = {key: held for key, held in self._keys.items() if held[0] not in gone}
         return [job.job_id for job in old]

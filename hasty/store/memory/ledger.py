@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from hasty.clock import Clock
-from hasty.job import UNEXPLAINED, Cause, Outcome, Token
+from hasty.job import UNEXPLAINED, Cause, Json, Outcome, Token
 from hasty.messages import Process
 from hasty.store.base import (
     ATTEMPTS_KEPT,
@@ -40,6 +40,8 @@ class Attempt(NamedTuple):
     blame: Cause | None = None
     #: Why it was lost.
     cause: Cause | None = None
+    #: How it failed, where another follows; of the last, `final` tells it.
+    error: dict[str, Json] | None = None
 
     def lost(self, at: datetime, cause: Cause) -> "Attempt":
         """Close it: its outcome will never be known. What it is blamed for is its cause."""
@@ -109,6 +111,8 @@ class MemoryLedger:
         self._clock = clock
         self.pages: dict[str, Page] = {}
         self._boots: dict[str, Boot] = {}
+        #: Each process that became a worker, by the worker and the boot.
+        self.processes: dict[tuple[str, int], Process] = {}
         #: On which node, and when, the latest process of each worker was born.
         self._born: dict[str, tuple[str, float]] = {}
         self._condemned: dict[str, int] = {}
@@ -127,6 +131,7 @@ class MemoryLedger:
         condemned = before.n > 0 and self._condemned.get(worker) == before.n
         self._boots[worker] = Boot(before.n + 1, node, condemned, self._epoch)
         self._born[worker] = process.node, born_s
+        self.processes[worker, before.n + 1] = process
         return self._boots[worker]
 
     async def announce(self, epoch: int) -> None:
@@ -192,8 +197,10 @@ class MemoryLedger:
         if record.later is None:
             self._finalise(record.job_id, page, record.outcome, record.claim)
             return record.outcome
-        self.pages[record.job_id] = page.closed(record.outcome)._replace(
-            retries=page.retries + 1, later=record.later
+        done = page.closed(record.outcome)
+        retried = done.attempts[-1]._replace(error=record.later.error)
+        self.pages[record.job_id] = done._replace(
+            attempts=(*done.attempts[:-1], retried), retries=page.retries + 1, later=record.later
         )
         return record.later
 

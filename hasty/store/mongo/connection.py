@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.errors import BulkWriteError, PyMongoError
 
@@ -19,6 +20,9 @@ _OPERATION_MS = 5_000
 
 #: A missing server is noticed after this: clients wait for a 503 meanwhile.
 _SELECTION_MS = 2_000
+
+#: What only people wait for is given up after this, in seconds.
+READ_WITHIN_S = 3.0
 
 _DUPLICATE_KEY = 11000
 
@@ -60,6 +64,23 @@ def clear_answers() -> Iterator[None]:
     except PyMongoError as error:
         msg = f"MongoDB gave no clear answer ({type(error).__name__})"
         raise StoreUnavailable(msg) from error
+
+
+@contextmanager
+def in_time(seconds: float = READ_WITHIN_S) -> Iterator[None]:
+    """As `clear_answers`, of reading for people: all of it is done within so many seconds, or not at all.
+
+    The server gives up, too: whoever asks for too much does not keep it from its work.
+    """
+    with clear_answers():
+        try:
+            with pymongo.timeout(seconds):
+                yield
+        except PyMongoError as error:
+            if not error.timeout:
+                raise
+            msg = f"MongoDB did not answer this within {seconds:g} s: ask for less, or ask again later"
+            raise StoreUnavailable(msg) from error
 
 
 def duplicates(error: BulkWriteError) -> set[int]:

@@ -7,12 +7,16 @@ from pymongo import UpdateOne
 from hasty.dispatch import Mark, Postpone, Settle
 from hasty.job import Job, Progress, Status, Window, Work
 from hasty.messages import Progressed
+from hasty.outgoing.urls import host_of
 from hasty.pools import DEFAULT_POOL, Plan, PoolPlan
-from hasty.store.base import kept_until, settled_fields
+from hasty.store.base import Off, kept_until, settled_fields
 from hasty.store.mongo.connection import Document, from_text, to_text
 
 #: `queue` names a pool while a job may be given to a worker; otherwise it is not there.
 QUEUED = {"$exists": True}
+
+#: Jobs that are scheduled since they were accepted.
+NEVER_RAN = {"turn_due": {"$exists": True}, "live": True}
 
 
 def document_of(job: Job) -> Document:
@@ -25,7 +29,6 @@ def document_of(job: Job) -> Document:
         "payload": to_text(job.payload),
         "status": str(job.status),
         "live": True,
-        "queue": job.pool,
         "pool": job.pool,
         "priority": job.priority,
         "accepted_at": job.accepted_at,
@@ -35,8 +38,28 @@ def document_of(job: Job) -> Document:
     }
     if job.window is not None:
         document["window"] = job.window._asdict() | {"after": [str(status) for status in job.window.after]}
-    optional = {"idempotency_key": job.idempotency_key, "give_up_at": job.give_up_at}
+    optional = {
+        "queue": job.pool if job.in_queue else None,
+        "give_up_at": job.give_up_at,
+        "due_at": job.due_at,
+        "turn_due": job.turn_due,
+        "follows": job.follows,
+        "replaces": job.replaces or None,
+        "forced": job.forced or None,
+        "patience_s": job.patience_s,
+        "labels": [f"{name}={value}" for name, value in job.labels] or None,
+        "webhook": job.webhook,
+        # See the outbox: it is due as soon as it has ended.
+        "hook_at": job.accepted_at if job.webhook else None,
+        "hook_host": host_of(job.webhook) if job.webhook else None,
+        "keys": [entry_of(job.idempotency_key, job.fingerprint, made=True)] if job.idempotency_key else None,
+    }
     return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def entry_of(key: str | None, fingerprint: str | None, *, made: bool) -> Document:
+    """Return how a job notes a key that it is the answer to, and whether it was made for that."""
+    return {"key": key, "fingerprint": fingerprint, "made": made}
 
 
 def job_of(found: Document) -> Job:
@@ -58,7 +81,16 @@ def job_of(found: Document) -> Job:
         give_up_at=found.get("give_up_at"),
         run_at=found.get("run_at"),
         progress=Progress(**found["progress"]) if found.get("progress") else None,
-        idempotency_key=found.get("idempotency_key"),
+        due_at=found.get("due_at"),
+        turn_due=found.get("turn_due"),
+        follows=found.get("follows"),
+        replaces=found.get("replaces", False),
+        forced=found.get("forced", False),
+        patience_s=found.get("patience_s"),
+        labels=tuple(label_of(text) for text in found.get("labels", ())),
+        webhook=found.get("webhook"),
+        idempotency_key=_made_by(found).get("key"),
+        fingerprint=_made_by(found).get("fingerprint"),
         started_at=found.get("started_at"),
         ended_at=found.get("ended_at"),
         attempt=found.get("attempt", 0),
@@ -67,6 +99,17 @@ def job_of(found: Document) -> Job:
         error=from_text(found.get("error")),
         epoch=found.get("epoch", 0),
     )
+
+
+def label_of(text: str) -> tuple[str, str]:
+    """Return the label that is kept as this; no name has the sign between the two."""
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def _made_by(found: Document) -> Document:
+    first: Document = next(iter(found.get("keys", ())), {})
+    return first if first.get("made") else {}
 
 
 def work_of(found: Document) -> Work:
@@ -90,7 +133,8 @@ def window_of(found: Document) -> Window | None:
     kept = found.get("window")
     if kept is None:
         return None
-    return Window(kept["seconds"], kept["from_end"], tuple(Status(status) for status in kept["after"]))
+    after = tuple(Status(status) for status in kept["after"])
+    return Window(kept["seconds"], kept["from_end"], after, kept.get("not_before"))
 
 
 def marking(mark: Mark, epoch: int) -> UpdateOne:
@@ -105,6 +149,27 @@ def marking(mark: Mark, epoch: int) -> UpdateOne:
         "epoch": epoch,
     }
     return UpdateOne(chosen, {"$set": shown, "$unset": {"give_up_at": "", "progress": ""}})
+
+
+def beginning(job: Job) -> UpdateOne:
+    """Give it its turn, unless it had that, has ended, or was moved to another pool meanwhile."""
+    begun = document_of(job)
+    # A key that it was attached to meanwhile stays.
+    changed = ("status", "queue", "opens_at", "expires_at", "window", "give_up_at")
+    return UpdateOne(
+        {"_id": job.job_id, "pool": job.pool, **NEVER_RAN},
+        {
+            "$set": {name: begun[name] for name in changed if name in begun},
+            "$unset": dict.fromkeys(("turn_due", "follows", "patience_s"), ""),
+        },
+    )
+
+
+def putting_off(off: Off) -> UpdateOne:
+    """Let it wait longer, unless it had its turn, or has ended."""
+    follows = {"$set": {"follows": off.follows}} if off.follows is not None else {"$unset": {"follows": ""}}
+    changes = {"turn_due": off.until} | follows.pop("$set", {})
+    return UpdateOne({"_id": off.job_id, **NEVER_RAN}, {"$set": changes, **follows})
 
 
 def noting(note: Progressed) -> UpdateOne:

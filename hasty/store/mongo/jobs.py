@@ -4,6 +4,7 @@ newest    highest run of each object             one seek each in index `run_of_
 get       jobs by id; existing: their ids, from the index
 insert    unordered, majority + journal          unique `run_of_object` lets one of two racers win
 extend    raise expires_at where still there
+backlog   keys of `queues` and `turns` alone, no further than asked
 sweep     keys from index `queue` alone, then the jobs that are not held yet
 mark      w:1, if queued and of no later epoch; note: w:1, if queued
 postpone  majority, if live                      `queue` gives way to `run_at`: from index to index
@@ -46,10 +47,13 @@ from hasty.store.mongo.documents import (
     settlement,
     work_of,
 )
+from hasty.store.mongo.keyed import KEY_INDEX, MongoKeyed
 from hasty.store.mongo.plans import MongoPlans
+from hasty.store.mongo.routes import LIST_INDEXES
+from hasty.store.mongo.turns import TURN_INDEXES, MongoTurns
 
 #: Raised with every change of the indexes or of a document's shape.
-SCHEMA = 2
+SCHEMA = 3
 
 _INDEXES = [
     IndexModel([("object_id", ASCENDING), ("run", DESCENDING)], name="run_of_object", unique=True),
@@ -68,12 +72,9 @@ _INDEXES = [
         name="patience",
         partialFilterExpression={"give_up_at": {"$exists": True}},
     ),
-    IndexModel(
-        [("idempotency_key", ASCENDING)],
-        name="idempotency_key",
-        unique=True,
-        partialFilterExpression={"idempotency_key": {"$type": "string"}},
-    ),
+    KEY_INDEX,
+    *TURN_INDEXES,
+    *LIST_INDEXES,
     # Only what has ended is forgotten, however long it waited for its turn.
     IndexModel(
         [("expires_at", ASCENDING)],
@@ -94,7 +95,7 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _ORDER = {"queue": 1, "priority": 1, "accepted_at": 1, "_id": 1}
 
 
-class MongoJobStore(MongoPlans):
+class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
     """See `hasty.store.base.JobStore`."""
 
     def __init__(self, client: AsyncMongoClient[Document], database: str = "hasty_api") -> None:
@@ -126,10 +127,18 @@ class MongoJobStore(MongoPlans):
     async def _migrate(self) -> None:
         """Bring what an earlier release wrote up to this schema. Idempotent, like what it belongs to."""
         # Schema 1: one queue, which every live job was in.
-        before_pools = {"live": True, "queue": {"$exists": False}, "run_at": {"$exists": False}}
+        before_pools = {
+            "live": True,
+            **{name: {"$exists": False} for name in ("queue", "run_at", "turn_due")},
+        }
         await self._jobs.update_many(before_pools, {"$set": {"queue": DEFAULT_POOL, "pool": DEFAULT_POOL}})
+        await self._drop("queue")
+        # Schema 2: a key for which no way in was built.
+        await self._drop("idempotency_key")
+
+    async def _drop(self, index: str) -> None:
         try:
-            await self._jobs.drop_index("queue")
+            await self._jobs.drop_index(index)
         except OperationFailure as error:
             # Or another, who does the same, was first.
             if error.code != _INDEX_NOT_FOUND:
@@ -212,6 +221,16 @@ class MongoJobStore(MongoPlans):
         async for found in cursor:
             yield found["_id"]
 
+    async def backlog(self, limit: int) -> int:
+        """See `JobStore`."""
+        # By value, not by `$exists`: that would read every job to see that it is not null.
+        queued, waiting = {"queue": {"$gte": ""}}, {"turn_due": {"$gte": _LONG_AGO}, "live": True}
+        with clear_answers():
+            count = await self._jobs.count_documents(queued, limit=limit, hint="queues")
+            if count >= limit:
+                return count
+            return count + await self._jobs.count_documents(waiting, limit=limit - count, hint="turns")
+
     async def mark(self, marks: Sequence[Mark], epoch: int) -> None:
         """See `JobStore`."""
         with clear_answers():
@@ -291,9 +310,16 @@ class MongoJobStore(MongoPlans):
                 {"queue": others, **but}, {"$set": {"queue": DEFAULT_POOL, "pool": DEFAULT_POOL}}
             )
             # Those that are scheduled will be queued by their pool.
-            waiting = {"run_at": {"$exists": True}, "pool": {"$nin": list(pools)}, **but}
-            scheduled = await self._jobs.update_many(waiting, {"$set": {"pool": DEFAULT_POOL}})
-        return queued.modified_count + scheduled.modified_count
+            elsewhere: Document = {"pool": {"$nin": list(pools)}, **but}
+            waiting: list[Document] = [
+                {"run_at": {"$exists": True}},
+                {"turn_due": {"$exists": True}, "live": True},
+            ]
+            scheduled = [
+                await self._jobs.update_many(chosen | elsewhere, {"$set": {"pool": DEFAULT_POOL}})
+                for chosen in waiting
+            ]
+        return sum(result.modified_count for result in (queued, *scheduled))
 
 
 def _from_now(seconds: float) -> Document:

@@ -5,7 +5,7 @@ record    update while open.claim is mine, to the end or to a retry; where the t
 blame     update while open.claim is the one that is blamed
 close     upsert on {final: null}, or an insert; a taken key means somebody was first
 announce  $max on a document of its own, which boot reads
-boot      $inc on the worker's document, unless a later process was counted
+boot      one more on the worker's document, unless a later process was counted; its latest are named there
 condemn   update while the boot is still the one meant
 ids, forget   by ranges of ids, which are ordered by time: no index and no write for each job
 
@@ -45,6 +45,9 @@ from hasty.store.mongo.connection import (
     to_text,
 )
 
+#: So many processes of a worker are named in its document; older ones fall out.
+BOOTS_KEPT = 100
+
 #: Among the workers, the document that tells the epoch. No worker bears such a name.
 _ANNOUNCED = "epoch"
 
@@ -69,11 +72,7 @@ class MongoLedger:
             await self._workers.update_one({"_id": worker}, {"$setOnInsert": {"boot": 0}}, upsert=True)
             before = await self._workers.find_one_and_update(
                 {"_id": worker, **_none_later(process, born_s)},
-                {
-                    "$inc": {"boot": 1},
-                    "$set": {"node": process.node, "pid": process.pid, "born_s": born_s},
-                    "$currentDate": {"booted_at": True},
-                },
+                [{"$set": _counted(process, born_s)}],
                 return_document=ReturnDocument.BEFORE,
             )
             if before is None:
@@ -161,6 +160,21 @@ class MongoLedger:
     async def _read(self, job_ids: Iterable[str]) -> dict[str, Document]:
         cursor = self._pages.find({"_id": {"$in": list(job_ids)}})
         return {page["_id"]: page async for page in cursor}
+
+
+def _counted(process: Process, born_s: float) -> Document:
+    """Count a process, and name it among the latest of its worker."""
+    n = {"$add": ["$boot", 1]}
+    named = {"n": n, "node": {"$literal": process.node}, "pid": process.pid}
+    boots = {"$concatArrays": [{"$ifNull": ["$boots", []]}, [named]]}
+    return {
+        "boot": n,
+        "node": {"$literal": process.node},
+        "pid": process.pid,
+        "born_s": born_s,
+        "booted_at": "$$NOW",
+        "boots": {"$slice": [boots, -BOOTS_KEPT]},
+    }
 
 
 def _none_later(process: Process, born_s: float) -> Document:
@@ -273,11 +287,16 @@ def _recording(record: Record) -> UpdateOne:
         "boot": record.boot,
         "started_at": outcome.started_at,
     }
-    closed = {"attempts": {"$each": [attempt | _end(outcome)], "$slice": -ATTEMPTS_KEPT}}
-    changes: Document = {"$set": {"open": None, "final": _finals(outcome, record.claim)}, "$push": closed}
+    attempt |= _end(outcome)
+    written: Document = {"open": None, "final": _finals(outcome, record.claim)}
+    changes: Document = {}
     if later is not None:
         noted = later._asdict() | {"error": to_text(later.error)}
-        changes = {"$set": {"open": None, "later": noted}, "$inc": {"retries": 1}, "$push": closed}
+        # What the last attempt failed of stands in `final`.
+        attempt["error"] = noted["error"]
+        written = {"open": None, "later": noted}
+        changes = {"$inc": {"retries": 1}}
+    changes |= {"$set": written, "$push": {"attempts": {"$each": [attempt], "$slice": -ATTEMPTS_KEPT}}}
     return UpdateOne({"_id": record.job_id, "open.claim": record.claim, "open.blame": None}, changes)
 
 
