@@ -14,6 +14,8 @@ from hasty.messages import (
     Cancel,
     Cancelled,
     Enqueue,
+    Follow,
+    Followed,
     Health,
     Pools,
     Process,
@@ -62,6 +64,14 @@ class DispatcherRef(Protocol):
 
     async def health(self) -> Health:
         """Say how it is."""
+        ...
+
+
+class HeraldRef(Protocol):
+    """See `hasty.actors.herald.Herald`."""
+
+    async def since(self, message: Follow) -> Followed:
+        """See `Herald.since`."""
         ...
 
 

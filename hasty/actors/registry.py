@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
+from hasty.actors.ceiling import Ceiling
 from hasty.actors.newest import Newest
+from hasty.actors.precedents import Precedents, TurnedAway, accepted
 from hasty.actors.refs import DispatcherRef
 from hasty.actors.timekeeping import follow
 from hasty.batching import Batcher
@@ -13,22 +15,22 @@ from hasty.clock import Clock
 from hasty.errors import Draining, Overloaded, StoreUnavailable, TryAgainLater
 from hasty.job import KEPT_AFTER_WINDOW, Job, Work
 from hasty.messages import (
-    Accepted,
     Admit,
     Admitted,
     Answer,
     Enqueue,
+    Full,
     Health,
-    Refused,
     Request,
     Unknown,
     check_version,
 )
-from hasty.rerun import decide
+from hasty.rerun import Past, decide
 from hasty.retry import backoff
 from hasty.store.base import JobStore
 
-#: A request loses a round only to a job that was inserted meanwhile; then the window refuses it.
+#: A request loses a round only to a job that was inserted meanwhile; then the window refuses it. In so
+#: many rounds after each other nobody is to be answered.
 _ROUNDS = 5
 
 #: How often a batch is written before it is said that nobody knows what became of it.
@@ -55,8 +57,13 @@ class Registry:
     two Registries, and a restarted one knows what its predecessor knew.
     """
 
-    def __init__(self, jobs: JobStore, dispatcher: DispatcherRef, clock: Clock) -> None:
-        """Nothing is read yet. The `dispatcher` is told of each job that was admitted."""
+    def __init__(
+        self, jobs: JobStore, dispatcher: DispatcherRef, clock: Clock, *, max_backlog: int | None = None
+    ) -> None:
+        """Nothing is read yet. The `dispatcher` is told of each job that was admitted.
+
+        About `max_backlog` jobs may wait; None: any number.
+        """
         self._jobs = jobs
         self._dispatcher = dispatcher
         self._clock = clock
@@ -67,6 +74,8 @@ class Registry:
             capacity_bytes=_WAITING_BYTES,
         )
         self._newest = Newest()
+        self._precedents = Precedents(jobs)
+        self._ceiling = Ceiling(jobs, clock, max_backlog)
         self._prepared = False
         self._draining = False
 
@@ -84,10 +93,11 @@ class Registry:
         pending: Sequence[Request] = message.requests
         try:
             await self._prepare()
-            for _ in range(_ROUNDS):
-                if not pending:
-                    break
-                pending = await self._round(pending, answers)
+            lost = 0
+            while pending and lost < _ROUNDS:
+                left = await self._round(pending, answers)
+                lost = lost + 1 if len(left) == len(pending) else 0
+                pending = left
         except StoreUnavailable as error:
             unknown = Unknown(str(error))
         else:
@@ -107,66 +117,90 @@ class Registry:
         Only one job for each object goes in at a time: whoever comes after it in the batch is
         judged in the next round, against what really was inserted.
         """
-        newest = await self._look_up({request.object_id for request in requests})
+        requests = await self._precedents.answer(requests, answers)
+        past = await self._look_up(requests)
         now = self._clock.now()
         chosen: dict[str, tuple[Request, Job]] = {}
         again: list[Request] = []
-        refused: dict[str, Refused] = {}
+        turned_away: list[tuple[Request, TurnedAway]] = []
+        keys: set[str | None] = set()
         for request in requests:
-            if request.object_id in chosen:
+            if request.object_id in chosen or (request.idempotency_key or None) in keys:
                 again.append(request)
                 continue
-            verdict = decide(newest.get(request.object_id), request, now)
-            if isinstance(verdict, Refused):
-                refused[request.job_id] = verdict
-            elif verdict is newest.get(request.object_id):
-                answers[request.job_id] = Accepted(verdict.work())
+            known = past.get(request.object_id)
+            verdict = decide(known, request, now)
+            if not isinstance(verdict, Job):
+                turned_away.append((request, verdict))
+            elif known is not None and verdict is known.newest:
+                answers[request.job_id] = accepted(verdict)
             else:
                 chosen[request.object_id] = (request, verdict)
-        await self._answer_refused(refused, answers)
-        await self._keep_predecessors(chosen, newest, again)
+                keys |= {verdict.idempotency_key} - {None}
+        turned_away += self._keep_below_ceiling(chosen)
+        await self._precedents.turn_away(turned_away, answers)
+        await self._keep_predecessors(chosen, past, again)
         await self._insert(chosen, answers, again)
         return again
 
-    async def _look_up(self, object_ids: set[str]) -> dict[str, Job]:
-        """Return the newest jobs. Memory is trusted only for a window that is shut, and that no end moves."""
+    async def _look_up(self, requests: Sequence[Request]) -> dict[str, Past]:
+        """Return what there is. Memory is trusted only for a window that is shut, and that no end moves.
+
+        And for those only who take no for an answer.
+        """
         now = self._clock.now()
-        found = {}
-        for object_id in object_ids:
-            job = self._newest.get(object_id)
-            if job is not None and job.window is None and now < job.opens_at:
-                found[object_id] = job
-        unknown = object_ids - found.keys()
+        found, unknown = {}, set()
+        for request in requests:
+            job = self._newest.get(request.object_id)
+            known = job is not None and job.window is None and now < job.opens_at
+            if known and job is not None and request.takes_no:
+                found[request.object_id] = Past(job, job)
+            else:
+                unknown.add(request.object_id)
         if unknown:
             read = await self._jobs.newest(unknown)
             for job in read.values():
                 self._newest.put(job)
-            found |= read
+            found |= await self._standing(read)
         return found
 
-    async def _answer_refused(self, refused: dict[str, Refused], answers: dict[str, Answer]) -> None:
-        """Refuse, but for jobs that exist: those are requests that were admitted before and came again."""
-        if refused:
-            existing = await self._jobs.get(refused.keys())
-            answers |= {job_id: Accepted(job.work()) for job_id, job in existing.items()}
-            answers |= {job_id: no for job_id, no in refused.items() if job_id not in existing}
+    async def _standing(self, newest: dict[str, Job]) -> dict[str, Past]:
+        """Find for each object the job whose window counts: those that ended without a turn have none."""
+        standing: dict[str, Job | None] = dict(newest)
+        while passed_over := {
+            object_id: job.follows
+            for object_id, job in standing.items()
+            if job is not None and job.waits_for_turn and not job.live
+        }:
+            before = await self._jobs.get({job_id for job_id in passed_over.values() if job_id is not None})
+            standing |= {object_id: before.get(job_id or "") for object_id, job_id in passed_over.items()}
+        return {object_id: Past(job, standing[object_id]) for object_id, job in newest.items()}
 
     async def _keep_predecessors(
-        self, chosen: dict[str, tuple[Request, Job]], newest: dict[str, Job], again: list[Request]
+        self, chosen: dict[str, tuple[Request, Job]], past: dict[str, Past], again: list[Request]
     ) -> None:
         """Make sure that what a decision was built on is not forgotten while it is carried out."""
         now = self._clock.now()
         fading = {
-            object_id: newest[object_id].job_id
-            for object_id in chosen
-            if object_id in newest and newest[object_id].expires_at - now < _EXPIRES_SOON
+            object_id: dict(_fading(past[object_id], job, now))
+            for object_id, (_, job) in chosen.items()
+            if object_id in past
         }
-        if not fading:
+        needed = {job_id: until for each in fading.values() for job_id, until in each.items()}
+        if not needed:
             return
-        kept = await self._jobs.extend(fading.values(), now + KEPT_AFTER_WINDOW)
-        for object_id, job_id in fading.items():
-            if job_id not in kept:
+        kept = await self._jobs.extend(needed, max(needed.values()) + KEPT_AFTER_WINDOW)
+        for object_id, each in fading.items():
+            if not each.keys() <= kept:
                 again.append(self._give_up(chosen, object_id))
+
+    def _keep_below_ceiling(self, chosen: dict[str, tuple[Request, Job]]) -> list[tuple[Request, Full]]:
+        """Choose no more than there is room for, the first come first; return those that must come back."""
+        room = self._ceiling.room
+        if room is None or len(chosen) <= room:
+            return []
+        full = Full(self._ceiling.retry_after_s)
+        return [(chosen.pop(object_id)[0], full) for object_id in list(chosen)[room:]]
 
     def _give_up(self, chosen: dict[str, tuple[Request, Job]], object_id: str) -> Request:
         self._newest.forget(object_id)
@@ -186,14 +220,15 @@ class Registry:
             unknown = Unknown("MongoDB did not say whether the job was stored")
             answers |= {job.job_id: unknown for job in jobs}
             return
+        self._ceiling.admitted(len(inserted))
         lost = [job.job_id for job in jobs if job.job_id not in inserted]
         # One that is there already was admitted before: by a request that came again, or a write that did.
         again_met = await self._jobs.get(lost) if lost else {}
-        answers |= {job_id: Accepted(job.work()) for job_id, job in again_met.items()}
+        answers |= {job_id: accepted(job) for job_id, job in again_met.items()}
         for job in jobs:
             if job.job_id in inserted:
                 self._newest.put(job)
-                answers[job.job_id] = Accepted(job.work())
+                answers[job.job_id] = accepted(job)
             elif job.job_id not in answers:
                 again.append(self._give_up(chosen, job.object_id))
         self._tell([*(job for job in jobs if job.job_id in inserted), *again_met.values()])
@@ -201,7 +236,7 @@ class Registry:
     def _tell(self, admitted: Sequence[Job]) -> None:
         """Let the Dispatcher know, beside the answer. Where it lags behind it finds them by itself."""
         with contextlib.suppress(Overloaded):
-            self._forwards.post([job.work() for job in admitted if job.live])
+            self._forwards.post([job.work() for job in admitted if job.in_queue])
 
     async def _forward(self, works: Sequence[Work]) -> list[None]:
         with contextlib.suppress(TimeoutError, TryAgainLater):
@@ -236,3 +271,14 @@ class Registry:
     async def drain(self) -> None:
         """Admit nothing from now on."""
         self._draining = True
+
+
+def _fading(past: Past, job: Job, now: datetime) -> Iterator[tuple[str, datetime]]:
+    """Tell which records might be forgotten before they are needed for a job, and when they are."""
+    newest, ahead = past
+    if newest.expires_at - now < _EXPIRES_SOON:
+        yield newest.job_id, now
+    # Should it end before its turn, it still tells which job was before it: that may be live.
+    due = job.due_at
+    if due and ahead is not None and ahead.waits_for_turn and ahead.expires_at - due < _EXPIRES_SOON:
+        yield ahead.job_id, due

@@ -153,6 +153,7 @@ class Reign:
 
     def settled(self, job_ids: Sequence[str]) -> None:
         """Hear that the ends of these jobs are durable in hasty_api."""
+        self._rounds.settled(job_ids)
         for pool, machine in self._machines.items():
             if known := tuple(job_id for job_id in job_ids if machine.knows(job_id)):
                 self._apply(pool, Settled(known))
@@ -268,7 +269,7 @@ class Reign:
                 self._look_after((*self._staff.wanted(pool), *self._machines[pool].remaining))
             for duty in (self._hold_office, self._tick, self._size, self._adopt):
                 self._begin(duty)
-            for round_ in (self._rounds.wake, self._rounds.give_up, self._rounds.prune):
+            for round_ in self._rounds.all:
                 self._begin(round_)
 
     def _begin(self, duty: Callable[..., Coroutine[Any, Any, None]], *about: Any) -> "asyncio.Task[None]":

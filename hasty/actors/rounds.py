@@ -1,21 +1,30 @@
 """What a Dispatcher looks after again and again, beside its workers and its queue."""
 
+import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from hasty.actors.perform import closed
 from hasty.clock import Clock
 from hasty.dispatch import Closed, Offered
 from hasty.errors import StoreUnavailable
-from hasty.job import Outcome, Status, Work, first_id_of
-from hasty.store.base import Closing, JobStore, Ledger
+from hasty.job import Job, Outcome, Status, Work, first_id_of
+from hasty.rerun import Begin, GiveWay, PutOff, begun, turn
+from hasty.store.base import Closing, JobStore, Ledger, Off
 
 #: How often it is looked whether a scheduled job is due, or one has waited for too long.
 _LOOK_S = 0.25
 
 #: So many of them at once.
 _AT_ONCE = 500
+
+#: Jobs whose ends others wait for, at most; who waits for another one looks for itself now and then.
+_FOLLOWED = 100_000
+
+#: What the error of a job says whose place another took.
+REPLACED = "Replaced"
 
 #: How often the ledger is pruned, and how many pages at once.
 _PRUNE_EVERY_S = 600.0
@@ -42,6 +51,14 @@ class Rounds:
         self._offer = offer
         self._close = close
         self._keep_s = keep_s
+        #: Jobs whose ends others wait for, and those of them that have ended meanwhile.
+        self._followed: set[str] = set()
+        self._ended: set[str] = set()
+
+    @property
+    def all(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """All rounds."""
+        return self.wake, self.give_turns, self.give_up, self.prune
 
     async def wake(self) -> None:
         """Let scheduled jobs wait for a slot when their time has come; for ever."""
@@ -50,6 +67,60 @@ class Rounds:
                 while works := await self._jobs.wake(self._clock.now(), _AT_ONCE):
                     self._offer(Offered(works))
             await self._clock.sleep(_LOOK_S)
+
+    async def give_turns(self) -> None:
+        """Let jobs that are scheduled since they were accepted have their turns; for ever."""
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                if ended := frozenset(self._ended):
+                    await self._jobs.hasten(ended, self._clock.now())
+                    self._ended -= ended
+                while waiting := await self._jobs.waiting(self._clock.now(), _AT_ONCE):
+                    await self._look_at(waiting)
+            await self._clock.sleep(_LOOK_S)
+
+    def settled(self, job_ids: Sequence[str]) -> None:
+        """Hear that the ends of these jobs are durable: somebody may wait for them."""
+        ended = self._followed.intersection(job_ids)
+        self._followed -= ended
+        self._ended |= ended
+
+    async def _look_at(self, waiting: Sequence[Job]) -> None:
+        """Say of each job whether it is its turn, and see to it that it is before long."""
+        followed = {job.follows for job in waiting if job.follows is not None}
+        # Before it is read how they stand: so no end is missed.
+        self._followed |= followed if len(self._followed) < _FOLLOWED else set()
+        ahead = await self._jobs.get(followed)
+        self._followed -= {job_id for job_id in followed if job_id not in ahead or not ahead[job_id].live}
+        now = self._clock.now()
+        begins: list[Job] = []
+        offs: list[Off] = []
+        give_way: dict[str, tuple[Job, Job]] = {}
+        for job in waiting:
+            match turn(job, ahead.get(job.follows or ""), now):
+                case Begin() as begin:
+                    begins.append(begun(job, begin, now))
+                case PutOff(until, follows):
+                    offs.append(Off(job.job_id, until, follows))
+                case GiveWay(other):
+                    give_way[other.job_id] = other, job
+        if offs:
+            await self._jobs.put_off(offs)
+        if begins:
+            self._offer(Offered(await self._jobs.begin(begins)))
+        if give_way:
+            await self._replace(tuple(give_way.values()), now)
+
+    async def _replace(self, pairs: Sequence[tuple[Job, Job]], now: datetime) -> None:
+        """End the first of each two for the second, which is to take its place."""
+        closings = [Closing(old.job_id, _replaced(old, new, now)) for old, new in pairs]
+        outcomes = await self._ledger.close(closings)
+        ends = [
+            self._close(old.work(), Closed(old.job_id, stands))
+            for (old, _), stands in zip(pairs, outcomes, strict=True)
+            if stands is not None
+        ]
+        await asyncio.gather(*ends)
 
     async def give_up(self) -> None:
         """End jobs that nobody started within their queue timeout; for ever."""
@@ -89,7 +160,11 @@ class Rounds:
             after = ids[-1]
 
 
+def _replaced(old: Job, new: Job, now: datetime) -> Outcome:
+    error = {"type": REPLACED, "message": f"job {new.job_id} took its place"}
+    return closed(old.work(), Status.CANCELLED, now, error)
+
+
 def _waited_too_long(work: Work, now: datetime) -> Outcome:
-    waited_s = (now - work.accepted_at).total_seconds()
-    error = {"type": "QueueTimeout", "message": f"waited {waited_s:.1f} s for a slot, longer than it may"}
+    error = {"type": "QueueTimeout", "message": "it waited longer for a slot than it may"}
     return closed(work, Status.CANCELLED, now, error)

@@ -1,10 +1,13 @@
 """For tests of code that uses hasty: one attempt inline, or a whole hasty on virtual time.
 
-Each name is imported when it is first asked for: the pytest plugin is part of every test run.
+Each name but an error's is imported when it is first asked for: the pytest plugin is part of every
+test run.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from hasty.errors import JobRefused
 
 if TYPE_CHECKING:
     from hasty.testing.clock import VirtualClock
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from hasty.testing.network import Network, Place, Weather
     from hasty.testing.process import Process
     from hasty.testing.system import Parts, System
-    from hasty.testing.virtual import JobRefused, VirtualHasty
+    from hasty.testing.virtual import VirtualHasty
 
 __all__ = [
     "FakeContext",
@@ -45,7 +48,7 @@ _NAMES_OF = {
     "network": ("Network", "Place", "Weather"),
     "process": ("Process",),
     "system": ("Parts", "System"),
-    "virtual": ("JobRefused", "VirtualHasty"),
+    "virtual": ("VirtualHasty",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 

@@ -15,13 +15,14 @@ from hasty.actors.stages import Play, Raised
 from hasty.actors.watchdog import watch
 from hasty.actors.worker import Worker
 from hasty.api.gateway import Gateway
+from hasty.api.order import Order
 from hasty.clock import epoch_ms
 from hasty.dispatch import CAPACITY
 from hasty.errors import ChildDied, Unreachable
 from hasty.flight import SIZE, FlightRecorder
 from hasty.handlers import SLEEP, Handler, Handlers, JobContext, Term
 from hasty.job import Job, Json, Work
-from hasty.messages import PoolState, Process, Refused
+from hasty.messages import Accepted, Attached, PoolState, Process, Refused
 from hasty.pools import DEFAULT_POOL, Plan, PoolPlan, worker_names
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing.clock import VirtualClock
@@ -179,6 +180,11 @@ class System:
     async def submit(self, object_id: str, handler: str = SLEEP, payload: Json = None) -> Work | Refused:
         """Ask for a job. Raises what `Gateway.submit` raises, and Unreachable."""
         answer: Work | Refused = await self._gateway().submit(object_id, handler, payload)
+        return answer
+
+    async def order(self, order: Order) -> Accepted | Attached | Refused:
+        """Ask for a job, in every way there is. Raises what `Gateway.order` raises, and Unreachable."""
+        answer: Accepted | Attached | Refused = await self._gateway().order(order)
         return answer
 
     async def get(self, job_id: str) -> Job | None:

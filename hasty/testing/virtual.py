@@ -5,15 +5,17 @@ import dataclasses
 import itertools
 import json
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Self, TypeVar, TypeVarTuple
 
-from hasty.errors import UnknownJob
+from hasty.api.schemas import NewJob
+from hasty.api.v1.describing import parse
+from hasty.errors import JobRefused, UnknownJob
 from hasty.handlers import SLEEP, Handler, Handlers, built_in
 from hasty.handlers.loading import declared_in
 from hasty.job import Job, Json, Outcome
-from hasty.messages import Refused
+from hasty.messages import Attached, Refused
 from hasty.pools import DEFAULT_POOL
 from hasty.store.base import Later, Record
 from hasty.store.memory import MemoryLedger
@@ -34,17 +36,6 @@ _MOMENT_S = 0.1
 _IDLE_S = 60.0
 
 _HOUR_S = 3_600.0
-
-
-class JobRefused(Exception):
-    """The object's newest job stands in the way; over HTTP this is a 409."""
-
-    def __init__(self, refused: Refused) -> None:
-        """Tell what clients are told; `job_id` is the job in the way, `retry_after` is in seconds."""
-        self.code = str(refused.reason)
-        self.job_id = refused.job_id
-        self.retry_after = refused.retry_after_s
-        super().__init__(f"{self.code}: job {self.job_id} stands in the way for {self.retry_after:g} s")
 
 
 class VirtualHasty:
@@ -81,16 +72,31 @@ class VirtualHasty:
 
     # What clients do -------------------------------------------------------------------------
 
-    def submit(self, object_id: str, handler: str = SLEEP, payload: Any = None) -> Job:
-        """Ask for a job; return it as it stands once it was accepted.
+    def submit(
+        self,
+        object_id: str,
+        handler: str = SLEEP,
+        payload: Any = None,
+        *,
+        on_conflict: str = "reject",
+        delay: float = 0.0,
+        timeout: float | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Ask for a job, as a client does; return it, or the one it was attached to, as it stands then.
 
         Raises JobRefused when the object's newest job stands in the way, and InvalidRequest,
         PayloadTooLarge or UnknownHandler for what can never be a job.
         """
-        answer = self._run(self._system.submit, object_id, handler, as_json(payload))
-        if isinstance(answer, Refused):
-            raise JobRefused(answer)
-        return self.get(answer.job_id)
+        wanted = {"object_id": object_id, "handler": handler, "payload": as_json(payload)}
+        wanted |= {"on_conflict": on_conflict, "delay": delay, "timeout": timeout, "labels": labels or {}}
+        answer = self._run(self._system.order, parse(NewJob, json.dumps(wanted).encode()).order())
+        match answer:
+            case Refused(reason, job_id, retry_after_s):
+                raise JobRefused(code=str(reason), job_id=job_id, retry_after=retry_after_s)
+            case Attached():
+                return self.get(answer.job_id)
+        return self.get(answer.work.job_id)
 
     def get(self, job: Job | str) -> Job:
         """Return the job, or the one with this id, as it stands now. Raises UnknownJob."""

@@ -6,21 +6,24 @@ Each variant names the promise that breaks, and consists of the real parts but f
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 from hasty.actors.attempts import Attempts
 from hasty.actors.dispatcher import Dispatcher
+from hasty.actors.precedents import Precedents
 from hasty.actors.registry import Registry
 from hasty.actors.reign import Reign
 from hasty.actors.rounds import Rounds
 from hasty.actors.worker import Worker
 from hasty.api.gateway import Gateway
-from hasty.dispatch import Attended
+from hasty.dispatch import Attended, Offered
 from hasty.dispatch.crew import Crew
 from hasty.errors import TryAgainLater
 from hasty.job import Status
 from hasty.messages import Accepted
+from hasty.rerun import Begin, Past, begun
 from hasty.store.base import Blame, Claimed, Found, settled_fields
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing import Parts
@@ -37,6 +40,17 @@ def attempting(attempts: type[Attempts]) -> type[Worker]:
         def __init__(self, *about: Any, **others: Any) -> None:
             with mock.patch("hasty.actors.worker.Attempts", attempts):
                 super().__init__(*about, **others)
+
+    return Broken
+
+
+def remembering(precedents: type[Precedents]) -> type[Registry]:
+    """Return a Registry that remembers like this."""
+
+    class Broken(Registry):
+        def __init__(self, *about: Any) -> None:
+            with mock.patch("hasty.actors.registry.Precedents", precedents):
+                super().__init__(*about)
 
     return Broken
 
@@ -59,6 +73,8 @@ def breaks(promise: str, *, under: dict[str, Any] | None = None, **others: Any):
         entered = part
         if issubclass(part, Attempts):
             entered = attempting(part)
+        elif issubclass(part, Precedents):
+            entered = remembering(part)
         elif issubclass(part, Reign):
             entered = reigning(part)
         elif issubclass(part, Rounds):
@@ -157,13 +173,68 @@ class HasNoUniqueIndex(MemoryJobStore):
 
 @breaks("P3")
 class DoesNotLookWhetherItRuns(Registry):
-    async def _look_up(self, object_ids):
-        found = await super()._look_up(object_ids)
-        return {name: _ended(job) for name, job in found.items()}
+    async def _look_up(self, requests):
+        found = await super()._look_up(requests)
+        return {name: Past(past.newest, _ended(past.standing)) for name, past in found.items()}
 
 
 def _ended(job):
-    return type(job)(**{name: getattr(job, name) for name in job.__slots__} | {"status": Status.FINISHED})
+    return job and replace(job, status=Status.FINISHED)
+
+
+@breaks("P3")
+class TakesWhatNeverRanForTheLast(Registry):
+    async def _standing(self, newest):
+        return {name: Past(job, job if job.live else None) for name, job in newest.items()}
+
+
+@breaks("P3")
+class BeginsBesideAnother(QuickRounds):
+    async def _look_at(self, waiting):
+        self._offer(Offered(await self._jobs.begin([begun(job, Begin(), job.due_at) for job in waiting])))
+
+
+@breaks("P3", under={"faults": ["twin"], "store_late": 0.3})
+class BeginsTwice(MemoryJobStore):
+    def _without_turn(self, job_id):
+        return self.jobs.get(job_id)
+
+
+@breaks("P4")
+class WaitsForEver(QuickRounds):
+    async def give_turns(self):
+        return None
+
+
+@breaks("P3 its window")
+class CountsFromAcceptance(MemoryJobStore):
+    async def begin(self, jobs):
+        return await super().begin([replace(job, opens_at=job.accepted_at) for job in jobs])
+
+
+# Keys ----------------------------------------------------------------------------------------
+
+
+@breaks("P1 a key has two answers")
+class RemembersNoAttachment(MemoryJobStore):
+    async def attach(self, attachments):
+        return None
+
+
+@breaks("P1 a key has two answers", under={"store_refuses": 0.3})
+class AnswersBeforeItRemembers(Precedents):
+    async def _remember(self, attached):
+        self._later = asyncio.ensure_future(super()._remember(attached))
+        return {}
+
+
+@breaks("P3 one request made two jobs")
+class KnowsNoKeys(MemoryJobStore):
+    async def by_key(self, keys):
+        return {}
+
+    def _insert(self, job):
+        return super()._insert(replace(job, idempotency_key=None))
 
 
 # P4 ------------------------------------------------------------------------------------------

@@ -10,19 +10,19 @@ from unittest import mock
 from hasty.actors.dispatcher import Dispatcher
 from hasty.actors.reign import Reign
 from hasty.actors.rounds import Rounds
+from hasty.api.order import Order
 from hasty.dispatch import CAPACITY
 from hasty.errors import ChildDied, StoreUnavailable, TryAgainLater, UnknownJob
 from hasty.handlers import SLEEP, Handler, Handlers, JobContext
 from hasty.handlers.catalogue import Retrying
 from hasty.job import Json, Status, Window
-from hasty.messages import Refused
+from hasty.messages import Accepted, Attached, OnConflict
 from hasty.pools import DEFAULT_POOL, PoolPlan
 from hasty.testing import Parts, Place, System, VirtualClock, Weather, run_virtually
 from hasty.testing.process import OWNER
 from hasty.testing.system import IN_CHILD
-from tests.sim.observer import IMPATIENT, QUEUE_TIMEOUT_S, RETRIED, RETRIES, Observer
+from tests.sim.observer import IMPATIENT, QUEUE_TIMEOUT_S, RETRIED, RETRIES, WINDOW_S, Observer
 
-WINDOW_S = 20.0
 TIMEOUT_S = 6.0
 
 DAY_S = 86_400.0
@@ -38,6 +38,12 @@ OPENING = "opening"
 
 #: So many of the jobs are cancelled.
 CANCELLED = 0.15
+
+#: So many of the requests have a key, want to start later, or do not care for the window.
+KEYED, DELAYED, FORCED = 0.4, 0.1, 0.05
+
+#: What is wanted where a job stands in the way, as often as it is named.
+CONFLICTS = (*[OnConflict.REJECT] * 3, OnConflict.ATTACH, *[OnConflict.REPLACE, OnConflict.AFTER] * 2)
 
 #: Of so many requests one is deadly, unless the test says otherwise.
 DEADLY = 19
@@ -106,6 +112,7 @@ class World(System):
         self._fated = True
         #: Every so many requests are for a job whose code takes its process down, each time.
         self.deadly_every = DEADLY
+        self.conflicts: Sequence[OnConflict] = CONFLICTS
         self.faults = faults
         self.frozen_for_good: list[Place] = []
         self.start_all()
@@ -164,19 +171,44 @@ class World(System):
         except asyncio.CancelledError:
             await asyncio.sleep(5.0)
 
-    async def post(self, object_id: str) -> str | None:
-        """Ask for a job as a client does; return its id if it was accepted."""
-        number = next(self._numbers)
-        self.observer.asking(number, object_id)
+    def wish(self, number: int, object_id: str) -> Order:
+        """Think of a job to ask for: mostly a plain one."""
         deadly = self.deadly_every > 0 and number % self.deadly_every == 0
+        handler = self.chance.choice((SLEEP, SLEEP, RETRIED, IMPATIENT, OPENING))
+        force = self.chance.random() < FORCED
+        return Order(
+            object_id,
+            handler,
+            {"request": number, "deadly": deadly, "force": force},
+            delay_s=self.chance.uniform(0, 15) if self.chance.random() < DELAYED else None,
+            on_conflict=self.chance.choice(self.conflicts),
+            force=force,
+            key=f"key-{number}" if self.chance.random() < KEYED else None,
+        )
+
+    async def post(self, object_id: str, **wanted: Any) -> str | None:
+        """Ask for a job as a client does; return its id if it was accepted.
+
+        Who has a key asks again, also after an answer: it got lost, or a proxy repeats the request.
+        """
+        number = next(self._numbers)
+        order = self.wish(number, object_id)._replace(**wanted)
+        self.observer.asking(number, object_id)
+        job_id = await self._ask(number, order)
+        while order.key is not None and self.chance.random() < 0.5:
+            await asyncio.sleep(self.chance.uniform(0, 5) * self.chance.choice((0.0, 1.0)))
+            job_id = await self._ask(number, order) or job_id
+        return job_id
+
+    async def _ask(self, number: int, order: Order) -> str | None:
         try:
-            handler = self.chance.choice((SLEEP, SLEEP, RETRIED, IMPATIENT, OPENING))
-            asked = self.submit(object_id, handler, {"request": number, "deadly": deadly})
-            answer: Any = await asyncio.wait_for(asked, PATIENCE_S)
+            answer: Any = await asyncio.wait_for(self.order(order), PATIENCE_S)
         except Exception as error:  # noqa: BLE001  the observer is told
             answer = error
-        self.observer.told(number, answer)
-        return None if isinstance(answer, Refused | Exception) else answer.job_id
+        self.observer.told(number, answer, keyed=order.key is not None)
+        if isinstance(answer, Accepted):
+            return answer.work.job_id
+        return answer.job_id if isinstance(answer, Attached) else None
 
     async def look(self, job_id: str) -> None:
         """Read a job as a client does."""

@@ -26,12 +26,15 @@ from hasty.errors import TryAgainLater
 from hasty.handlers import JobContext
 from hasty.handlers.catalogue import MAX_CRASHES
 from hasty.job import Job, Status, fence
-from hasty.messages import Refused
+from hasty.messages import Accepted, Refused
 from hasty.testing import Process
 
 #: Handlers whose failures are retried, and whose jobs do not wait for long.
 RETRIED, IMPATIENT = "retried", "impatient"
 RETRIES, QUEUE_TIMEOUT_S = 3, 5.0
+
+#: Every handler's.
+WINDOW_S = 20.0
 
 #: How far a clock may be off.
 CLOCK_S = 1.0
@@ -91,7 +94,10 @@ class Observer:
         self._asked: dict[int, tuple[float, str]] = {}
         self._accepted: dict[str, int] = {}
         self._admitted: dict[int, str] = {}
-        self._newest: dict[str, Job] = {}
+        self._answers: dict[int, str] = {}
+        #: For each object the job that had its turn last, and those that may run.
+        self._turned: dict[str, Job] = {}
+        self._runnable: dict[str, str] = {}
         self._ended: dict[str, Job] = {}
         self._finals: dict[str, Any] = {}
         self._claimed_at: dict[tuple[str, int], str] = {}
@@ -121,8 +127,8 @@ class Observer:
     def asking(self, number: int, object_id: str) -> None:
         self._asked[number] = (self._now(), object_id)
 
-    def told(self, number: int, answer: Any) -> None:
-        """A client got an answer: Work, Refused, or an error."""
+    def told(self, number: int, answer: Any, *, keyed: bool = False) -> None:
+        """A client got an answer, or an error."""
         self._system.journal.note("client", number, self._asked[number][1], "was told", answer)
         if isinstance(answer, BaseException):
             known = isinstance(answer, TryAgainLater | TimeoutError)
@@ -130,10 +136,21 @@ class Observer:
         elif isinstance(answer, Refused):
             own = self._admitted.get(number)
             self.expect(own != answer.job_id, "P1 a request was refused because of itself:", own)
+            self._remembered(number, None, keyed=keyed)
         else:
-            self._accepted[answer.job_id] = number
-            there = answer.job_id in self._jobs or answer.job_id in self._ended
-            self.expect(there, "P1 acknowledged, but not stored:", answer.job_id)
+            job_id = answer.work.job_id if isinstance(answer, Accepted) else answer.job_id
+            self._accepted[job_id] = number
+            there = job_id in self._jobs or job_id in self._ended
+            self.expect(there, "P1 acknowledged, but not stored:", job_id)
+            self._remembered(number, job_id, keyed=keyed)
+
+    def _remembered(self, number: int, job_id: str | None, *, keyed: bool) -> None:
+        """Who comes again with a key is told the same, for as long as the job is kept."""
+        first = self._answers.get(number)
+        if keyed and first in self._jobs:
+            self.expect(first == job_id, "P1 a key has two answers:", number, first, job_id)
+        elif job_id is not None:
+            self._answers[number] = job_id
 
     def cancelled(self, job_id: str, by_cancel: bool) -> None:
         """A client was told how its cancel went."""
@@ -165,10 +182,8 @@ class Observer:
             self.expect(_end(before) == _end(after), "P2 an end changed:", before, "→", after)
         elif not after.live:
             self._job_ended(after)
-        newest = self._newest.get(after.object_id) if after is not None else None
-        if newest is not None and newest.job_id == job_id:
-            # Its end may open the window, or shut it.
-            self._newest[after.object_id] = after
+        if after is not None:
+            self._turns(before, after)
 
     def _job_inserted(self, job: Job) -> None:
         number = job.payload["request"]
@@ -177,12 +192,39 @@ class Observer:
         asked_at, _ = self._asked[number]
         early, late = self._wall(asked_at - CLOCK_S), self._wall(self._now() + CLOCK_S)
         self.expect(early <= job.accepted_at <= late, "P3 accepted at another time than it was:", job)
-        newest = self._newest.get(job.object_id)
-        if newest is not None:
-            free = job.accepted_at >= newest.opens_at
-            self.expect(free, "P3 two jobs of one object in a window:", newest, job)
-            self.expect(newest.job_id in self._ended, "P3 two jobs of one object are live:", newest, job)
-        self._newest[job.object_id] = job
+
+    def _turns(self, before: Job | None, job: Job) -> None:
+        """A job may run from now on, or may not any more: one of an object at once, and in its window."""
+        object_id = job.object_id
+        if not job.waits_for_turn and (before is None or before.waits_for_turn):
+            last = self._turned.get(object_id)
+            self._turn(last, before, job)
+            if last is None or last.run < job.run:
+                self._turned[object_id] = job
+        elif job.job_id == self._turned.get(object_id, job).job_id and not job.waits_for_turn:
+            # Its end may open the window, or shut it.
+            self._turned[object_id] = job
+        if job.live and not job.waits_for_turn:
+            other = self._runnable.setdefault(object_id, job.job_id)
+            self.expect(other == job.job_id, "P3 two jobs of one object may run:", other, job)
+        elif self._runnable.get(object_id) == job.job_id:
+            del self._runnable[object_id]
+
+    def _turn(self, last: Job | None, before: Job | None, job: Job) -> None:
+        if before is not None:
+            # It may have been written late. But it was decided on after it was due, and the last had ended.
+            ended_at = last.ended_at if last is not None and last.ended_at else before.due_at
+            soonest = max(before.due_at, ended_at - timedelta(seconds=2 * CLOCK_S))
+            counted = job.opens_at >= soonest + timedelta(seconds=WINDOW_S)
+            self.expect(counted, "P3 its window does not count from its turn:", before, job)
+        if last is None:
+            return
+        now = job.accepted_at if before is None else self._wall(self._now() + CLOCK_S)
+        free = now >= last.opens_at or job.replaces or job.payload["force"]
+        self.expect(free, "P3 two jobs of one object in a window:", last, job)
+        self.expect(last.job_id in self._ended, "P3 two jobs of one object are live:", last, job)
+        shut = last.job_id in self._jobs and job.opens_at < last.opens_at
+        self.expect(not shut, "P3 a window opens before the one of the job before it:", last, job)
 
     def _wall(self, seconds: float) -> Any:
         return self._system.jobs.beginning + timedelta(seconds=seconds)
@@ -280,7 +322,7 @@ class Observer:
         if deadly and page.final is not None:
             given_up = page.final.status == Status.FAILED and page.charges == MAX_CRASHES
             overran = page.final.status == Status.CANCELLED and self._stood_still(job_id, page.final.attempt)
-            closed = _type(page.final) in {"CancelRequested", "QueueTimeout"}
+            closed = _type(page.final) in {"CancelRequested", "QueueTimeout", "Replaced"}
             self.expect(given_up or overran or closed, "P8 not given up after three charges:", job_id, page)
 
     def _stood_still(self, job_id: str, attempt: int) -> bool:

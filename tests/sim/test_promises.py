@@ -63,7 +63,7 @@ def test_without_faults_each_job_is_started_once_and_nothing_waits():
         world = World(seed=1)
         world.deadly_every = 0
         await world.ready()
-        answers = await asyncio.gather(*(world.post(f"object-{n}") for n in range(50)))
+        answers = await asyncio.gather(*(world.post(f"object-{n}", delay_s=None) for n in range(50)))
         assert None not in answers
         await world.settle_down()
         world.observer.at_the_end()

@@ -390,3 +390,17 @@ def install_plugin(folder):
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1.0\n")
     lines = [f"{name} = {module}" for name, module in entry_points.items()]
     (metadata / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines, ""]))
+
+
+def test_a_job_can_follow_another_of_its_object():
+    hasty = VirtualHasty(invoice)
+    first = hasty.submit("order-1", "invoice", Order(items=["tea"]))
+    after = hasty.submit("order-1", "invoice", Order(items=["milk"]), on_conflict="after")
+    assert (after.run, after.status) == (2, "scheduled")
+    assert hasty.submit("order-1", "invoice", Order(items=[]), on_conflict="after").job_id == after.job_id
+    assert hasty.submit("order-1", "invoice", Order(items=[]), on_conflict="attach").job_id == after.job_id
+    done = hasty.wait(after)
+    assert done.status == "finished"
+    assert done.started_at >= first.opens_at
+    with pytest.raises(InvalidRequest, match="delay"):
+        hasty.submit("order-2", "invoice", Order(items=[]), delay=-1.0)

@@ -1,0 +1,82 @@
+"""What was answered before is answered again: to the same job id, and to the same key."""
+
+from collections.abc import Sequence
+
+from hasty.job import Job
+from hasty.messages import Accepted, Answer, Attached, Full, KeyReused, Refused, Request
+from hasty.store.base import Attachment, JobStore, Keyed
+
+#: What whoever gets no job of his own is told.
+TurnedAway = Attached | Refused | Full
+
+
+class Precedents:
+    """Looks for earlier answers. Acceptances are remembered, refusals are not."""
+
+    def __init__(self, jobs: JobStore) -> None:
+        """Remember nothing here: `jobs` does."""
+        self._jobs = jobs
+
+    async def answer(self, requests: Sequence[Request], answers: dict[str, Answer]) -> Sequence[Request]:
+        """Give those whose key came before the answer of that time; return the others."""
+        keys = {request.idempotency_key for request in requests if request.idempotency_key is not None}
+        if not keys:
+            return requests
+        known = await self._jobs.by_key(keys)
+        answers |= {
+            request.job_id: _again(request, known[request.idempotency_key])
+            for request in requests
+            if request.idempotency_key in known
+        }
+        return [request for request in requests if request.idempotency_key not in known]
+
+    async def turn_away(
+        self,
+        turned_away: Sequence[tuple[Request, TurnedAway]],
+        answers: dict[str, Answer],
+    ) -> None:
+        """Refuse or attach, but for jobs that exist: those were admitted before and are asked for again.
+
+        Who is attached under a key is answered once that is remembered.
+        """
+        if not turned_away:
+            return
+        existing = await self._jobs.get({request.job_id for request, _ in turned_away})
+        answers |= {job_id: accepted(job) for job_id, job in existing.items()}
+        left = [(request, verdict) for request, verdict in turned_away if request.job_id not in existing]
+        answers |= await self._remember(
+            [
+                (request, Attachment(request.idempotency_key, request.fingerprint or "", verdict.job_id))
+                for request, verdict in left
+                if isinstance(verdict, Attached) and request.idempotency_key is not None
+            ]
+        )
+        for request, verdict in left:
+            answers.setdefault(request.job_id, verdict)
+
+    async def _remember(self, attached: Sequence[tuple[Request, Attachment]]) -> dict[str, Answer]:
+        """Remember answers; return those that count: another may have been first, with its own."""
+        if not attached:
+            return {}
+        await self._jobs.attach([attachment for _, attachment in attached])
+        known = await self._jobs.by_key({attachment.key for _, attachment in attached})
+        return {
+            request.job_id: _again(request, known[key], replayed=False)
+            for request, (key, _, _) in attached
+            if key in known
+        }
+
+
+def accepted(job: Job) -> Accepted:
+    """Say that a job was accepted, as it was then."""
+    return Accepted(job.work(), job.due_at)
+
+
+def _again(request: Request, known: Keyed, *, replayed: bool = True) -> Answer:
+    """Return the answer that was given under a request's key, unless that was for something else."""
+    job = known.job
+    if known.fingerprint != request.fingerprint:
+        return KeyReused(job.job_id)
+    if not known.made:
+        return Attached(job.job_id, replayed)
+    return Accepted(job.work(), job.due_at, replayed=job.job_id != request.job_id)
