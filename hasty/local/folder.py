@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 import psutil
 
 from hasty.errors import AlreadyRunning, CannotStart
+from hasty.webhooks import new_secret
 
 
 class DataFolder:
@@ -84,6 +86,13 @@ class DataFolder:
             _write(file, uuid.uuid4().hex)
         return file.read_text().strip()
 
+    def webhook_secret(self) -> str:
+        """Return the secret that this hasty signs webhooks with where none is set: always the same."""
+        file = self.path / "webhook.secret"
+        if not file.exists() or not file.read_text().strip():
+            _write(file, new_secret())
+        return file.read_text().strip()
+
     def record(self) -> dict[str, Any]:
         """Return what its last holder wrote down; nothing where there was none."""
         try:
@@ -113,5 +122,8 @@ class DataFolder:
 def _write(file: Path, text: str) -> None:
     """Write a file whole or not at all, whenever this process dies."""
     draft = file.with_suffix(".new")
-    draft.write_text(text)
+    # For this user alone from its first byte on: some hold secrets.
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as opened:
+        opened.write(text)
     draft.replace(file)

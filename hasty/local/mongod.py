@@ -101,6 +101,16 @@ class Mongod:
         """The process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is data of one in this folder."""
+        return self._folder.is_dir()
+
+    @property
+    def serves(self) -> bool:
+        """Whether one serves this folder, whoever started it."""
+        return _accepts(self._folder / _SOCKET)
+
     def start(self, timeout_s: float = 60) -> str:
         """Start, wait until it takes writes, and return the URI.
 

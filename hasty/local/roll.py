@@ -7,6 +7,7 @@ from typing import Any
 from hasty.errors import CannotStart
 from hasty.local.folder import DataFolder
 from hasty.local.handlers import check
+from hasty.local.keys import require_a_key
 from hasty.local.mongod import Mongod
 from hasty.local.operator import Operator
 from hasty.local.up import Say
@@ -36,6 +37,7 @@ def roll(settings: Settings, folder: DataFolder, say: Say) -> None:
     for line in check(settings, environment):
         say(line)
     wanted = _completed(settings, folder, record)
+    require_a_key(wanted, wanted.jobs_uri)
     folder.write_deployed(wanted.without_secrets().to_environment())
     operator = Operator(
         {**environment, **record["driver"], **wanted.to_environment()}, folder.logs / "roll.log"
@@ -60,6 +62,7 @@ def _refuse_fixed(settings: Settings, fixed: dict[str, Any]) -> None:
 def _completed(settings: Settings, folder: DataFolder, record: dict[str, Any]) -> Settings:
     """Return the settings with what belongs to the hasty that runs."""
     given = {**settings.model_dump(exclude_unset=True), **record["fixed"], "instance": record["instance"]}
+    given.setdefault("webhook_secret", folder.webhook_secret())
     if record["embedded"]:
         given["api_mongo_uri"] = Mongod(Path(), folder.path, os.environ).uri
     wanted = Settings.load({}, given)

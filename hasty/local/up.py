@@ -2,24 +2,23 @@
 
 import http.client
 import os
-import signal
 import socket
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hasty.errors import CannotStart
 from hasty.local.folder import DataFolder
 from hasty.local.handlers import check, with_working_directory
 from hasty.local.head import Head, HeadPlan, make_run_dir, remove_run_dir
+from hasty.local.keys import require_a_key
 from hasty.local.mongod import Mongod, find_mongod
 from hasty.local.operator import Operator
 from hasty.local.processes import COOKIE, stop_processes_of
+from hasty.local.signals import stop_as_by_ctrl_c, surely
 from hasty.settings import Settings
 from hasty.store.mongo.server import check_replica_set
 
@@ -66,9 +65,7 @@ class Up:
 
         Raises CannotStart with one line; then nothing is left running.
         """
-        # A closed terminal is a wish to stop, too.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)
+        stop_as_by_ctrl_c()
         self._folder.hold()
         try:
             self._start()
@@ -77,7 +74,7 @@ class Up:
         except KeyboardInterrupt:
             self._drain()
         finally:
-            self._stop_for_sure()
+            surely(self._stop)
 
     # Start ------------------------------------------------------------------------------------
 
@@ -91,11 +88,12 @@ class Up:
         self._find_database()
         self._run_dir = make_run_dir()
         self._folder.write_record(instance=self._instance, run_dir=str(self._run_dir))
+        if self._settings.needs_keys:
+            self._start_database()
+            require_a_key(self._settings, self._jobs_uri())
         # Ray takes longest; what else takes time happens meanwhile.
         self._launch_head()
-        if self._mongod is not None:
-            self._say("starting MongoDB")
-            self._mongod.start()
+        self._start_database()
         self._deploy()
 
     def _check_handlers(self) -> None:
@@ -119,6 +117,11 @@ class Up:
             check_replica_set(self._settings.jobs_uri)
         if self._settings.worker_mongo_uri is not None:
             check_replica_set(self._settings.ledger_uri)
+
+    def _start_database(self) -> None:
+        if self._mongod is not None and self._mongod.pid is None:
+            self._say("starting MongoDB")
+            self._mongod.start()
 
     def _jobs_uri(self) -> str:
         return self._mongod.uri if self._mongod is not None else self._settings.jobs_uri
@@ -173,7 +176,11 @@ class Up:
 
     def _driver_environment(self) -> dict[str, str]:
         assert self._head is not None
-        secrets = {"api_mongo_uri": self._jobs_uri(), "worker_mongo_uri": self._settings.worker_mongo_uri}
+        secrets = {
+            "api_mongo_uri": self._jobs_uri(),
+            "worker_mongo_uri": self._settings.worker_mongo_uri,
+            "webhook_secret": self._settings.webhook_secret or self._folder.webhook_secret(),
+        }
         settings = Settings.load(self._folder.deployed(), secrets)
         return {**self._environment, **self._head.environment, **settings.to_environment()}
 
@@ -249,16 +256,6 @@ class Up:
         if running:
             self._say(f"waiting for {running} running jobs")
 
-    def _stop_for_sure(self) -> None:
-        """Stop, also if another Ctrl-C falls just before they are ignored."""
-        while True:
-            try:
-                with _undisturbed():
-                    self._stop()
-            except KeyboardInterrupt:
-                continue
-            return
-
     def _stop(self) -> None:
         self._stop_cluster()
         if self._mongod is not None:
@@ -304,7 +301,9 @@ def down(data_dir: Path, within_s: float, say: Say) -> bool:
     if record:
         say("cleaning up after a hasty that was killed")
         stop_processes_of(record["instance"])
-        remove_run_dir(Path(record["run_dir"]))
+        # `hasty keys` has none.
+        if "run_dir" in record:
+            remove_run_dir(Path(record["run_dir"]))
         folder.remove_record()
     folder.release()
     say("hasty is down")
@@ -342,20 +341,6 @@ def _problem(url: str) -> str | None:
             return error.read(500).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         return str(error)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let nobody interrupt the stop: it is bounded, and half a stop leaves processes behind."""
-    before: dict[int, Any] = {
-        number: signal.signal(number, signal.SIG_IGN)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def tell(line: str) -> None:
