@@ -10,9 +10,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hasty.api.gateway import Gateway
+from hasty.api.guard import OPEN, Gate, Guard, as_message, as_problem
+from hasty.api.hub import Hub
+from hasty.api.readers import Readers
+from hasty.api.scheduling import Scheduling
 from hasty.api.seed import Seed, message
 from hasty.api.v1 import build_v1
-from hasty.errors import BodyTooLarge, FixTheRequest, TryAgainLater
+from hasty.errors import BacklogFull, BodyTooLarge, FixTheRequest, IdempotencyKeyReused, TryAgainLater
+from hasty.store.base import Outbox
 
 _logger = logging.getLogger("hasty.api")
 
@@ -35,9 +40,29 @@ class Surfaces:
         await app(scope, receive, send)
 
 
-def build_app(gateway: Gateway, rerun_window_s: float) -> ASGIApp:
-    """Return the application that serves from `gateway`."""
-    return Surfaces(build_seed(gateway, rerun_window_s), build_v1(gateway))
+def build_app(
+    gateway: Gateway,
+    rerun_window_s: float,
+    gate: Gate | None = None,
+    *,
+    readers: Readers | None = None,
+    hub: Hub | None = None,
+    scheduling: Scheduling | None = None,
+    outbox: Outbox | None = None,
+) -> ASGIApp:
+    """Return the application that serves from `gateway`: those whom `gate` lets in, if there is one."""
+    seed = build_seed(gateway, rerun_window_s)
+    v1 = build_v1(
+        gateway,
+        secured=gate is not None,
+        readers=readers,
+        hub=hub,
+        scheduling=scheduling,
+        outbox=outbox,
+    )
+    if gate is None:
+        return Surfaces(seed, v1)
+    return Surfaces(Guard(seed, gate, as_message, OPEN), Guard(v1, gate, as_problem))
 
 
 def build_seed(gateway: Gateway, rerun_window_s: float) -> Starlette:
@@ -55,7 +80,9 @@ def build_seed(gateway: Gateway, rerun_window_s: float) -> Starlette:
             HTTPException: _of_starlette,
             BodyTooLarge: _too_large,
             FixTheRequest: _bad_request,
+            IdempotencyKeyReused: _unprocessable,
             TryAgainLater: _try_again,
+            BacklogFull: _too_many,
             ClientDisconnect: _gone,
             Exception: _unexpected,
         },
@@ -96,6 +123,15 @@ async def _too_large(_request: Request, error: Exception) -> Response:
 
 async def _bad_request(_request: Request, error: Exception) -> Response:
     return message(str(error), 400)
+
+
+async def _unprocessable(_request: Request, error: Exception) -> Response:
+    return message(str(error), 422)
+
+
+async def _too_many(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, BacklogFull)
+    return message(str(error), 429, {"Retry-After": str(error.retry_after_s)})
 
 
 async def _try_again(_request: Request, error: Exception) -> Response:

@@ -1,22 +1,43 @@
 """Bounded reading of request bodies."""
 
+import asyncio
+
 from starlette.requests import Request
 
-from hasty.errors import BodyTooLarge
+from hasty.errors import BodyTooLarge, FixTheRequest
 
-#: Longest body of a request, in bytes.
+#: Longest body of a request, in bytes; and of one with many jobs.
 BODY_LIMIT = 1024 * 1024
+BATCH_LIMIT = 8 * BODY_LIMIT
+
+#: Who sends it more slowly, or less than was declared, holds a place in the Gateway no longer.
+BODY_WITHIN_S = 60.0
 
 
-async def read_body(request: Request) -> bytes:
-    """Return the body; raise BodyTooLarge as soon as it is known to be, without reading the rest."""
+async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
+    """Return the body; raise BodyTooLarge as soon as it is known to be, without reading the rest.
+
+    Raises FixTheRequest when it has not arrived after `BODY_WITHIN_S`.
+    """
     declared = request.headers.get("content-length", "")
     # Compared by length first: a number of thousands of digits is not worth parsing.
-    if declared.isdecimal() and (len(declared) > len(str(BODY_LIMIT)) or int(declared) > BODY_LIMIT):
-        raise BodyTooLarge
+    if declared.isdecimal() and (len(declared) > len(str(limit)) or int(declared) > limit):
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return await _read(request, limit)
+    except TimeoutError:
+        raise FixTheRequest(f"The body did not arrive within {BODY_WITHIN_S:g} s.") from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_LIMIT:
-            raise BodyTooLarge
+        if len(body) > limit:
+            raise _too_large(limit)
     return bytes(body)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {limit // BODY_LIMIT} MiB.")

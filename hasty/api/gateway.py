@@ -2,12 +2,18 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from hasty.actors.refs import DispatcherRef, RegistryRef
+from hasty.api.order import Order
 from hasty.batching import Batcher
 from hasty.errors import (
+    BacklogFull,
+    FixTheRequest,
+    HastyError,
+    IdempotencyKeyReused,
     InvalidRequest,
     PayloadTooLarge,
     StoreUnavailable,
@@ -23,13 +29,17 @@ from hasty.messages import (
     Accepted,
     Admit,
     Answer,
+    Attached,
     Cancel,
+    Full,
     Health,
+    KeyReused,
     Pools,
     PoolState,
     Refused,
     Request,
     Scale,
+    Unknown,
 )
 from hasty.store.base import JobStore
 
@@ -40,6 +50,9 @@ _ADMIT_WITHIN_S = 10.0
 _DISPATCHER_WITHIN_S = 30.0
 
 Said = TypeVar("Said")
+
+#: What becomes of one of many orders.
+Ordered = Accepted | Attached | Refused | HastyError
 
 #: A payload is refused above this many bytes of JSON.
 PAYLOAD_LIMIT = 256 * 1024
@@ -76,13 +89,15 @@ class Gateway:
         jobs: JobStore,
         handlers: Handlers,
         mint: Callable[[], str],
+        webhooks: bool = True,
     ) -> None:
-        """Connect nothing yet. `mint` makes job ids."""
+        """Connect nothing yet. `mint` makes job ids; `webhooks`: whether the ends of jobs can be told."""
         self._registry = registry
         self._dispatcher = dispatcher
         self._jobs = jobs
         self._handlers = handlers
         self._mint = mint
+        self._webhooks = webhooks
         self._admissions: Batcher[Request, Answer] = Batcher(
             self._admit,
             weigh=lambda request: weigh(request.payload),
@@ -92,29 +107,78 @@ class Gateway:
         self._reads: Batcher[str, Job | None] = Batcher(self._read, capacity=_WAITING)
 
     async def submit(self, object_id: str, handler: str = SLEEP, payload: Json = None) -> Work | Refused:
+        """Order a job, with nothing special about it; return it, or why there is none. See `order`."""
+        answer = await self.order(Order(object_id, handler, payload))
+        assert not isinstance(answer, Attached)  # nobody asked for that
+        return answer.work if isinstance(answer, Accepted) else answer
+
+    async def order(self, order: Order) -> Accepted | Attached | Refused:
         """Ask for a job. Accepted work is durable.
 
-        Raises FixTheRequest: UnknownHandler, InvalidRequest, PayloadTooLarge. Raises TryAgainLater
-        when no clear answer could be had: the job may exist or not.
+        Raises FixTheRequest: UnknownHandler, InvalidRequest, PayloadTooLarge, IdempotencyKeyReused. Raises
+        TryAgainLater when no clear answer could be had: the job may exist or not.
         """
-        known = self._handler(handler)
-        check_payload(known, payload)
-        request = Request(
-            self._mint(),
-            object_id,
-            handler,
-            known.timeout_s,
-            known.window,
-            payload,
-            pool=known.pool,
-            queue_timeout_s=known.queue_timeout_s,
+        handler = self.check(order)
+        answer = await self._ask(order.request(self._mint(), handler))
+        match answer:
+            case Unknown():
+                raise StoreUnavailable(answer.why)
+            case Full():
+                raise BacklogFull(retry_after_s=math.ceil(answer.retry_after_s))
+            case KeyReused():
+                raise _reused(answer.job_id)
+        return answer
+
+    async def order_all(self, orders: Sequence[Order | HastyError]) -> list[Ordered]:
+        """Ask for many jobs at once; return what became of each, in their order: what `order` raises, too."""
+        return await asyncio.gather(*(self._outcome(order) for order in orders))
+
+    async def _outcome(self, order: Order | HastyError) -> Ordered:
+        if isinstance(order, HastyError):
+            return order
+        try:
+            return await self.order(order)
+        except (FixTheRequest, TryAgainLater) as error:
+            return error
+
+    async def check_keys(self, orders: Sequence[Order]) -> None:
+        """Raise IdempotencyKeyReused if one of these keys came before with another request.
+
+        Raises StoreUnavailable. Of two requests at once, each may find nothing: the Registry looks, too.
+        """
+        wanted = {order.key: order.fingerprint for order in orders if order.key is not None}
+        known = await self._jobs.by_key(wanted) if wanted else {}
+        for key, answer in known.items():
+            if answer.fingerprint != wanted[key]:
+                raise _reused(answer.job.job_id)
+
+    def order_again(self, job: Job) -> Order:
+        """Return an order for the same work once more, for no longer than its handler may run now."""
+        handler = self._handler(job.handler)
+        longest_s = max(handler.timeout_s, handler.max_timeout_s or 0.0)
+        return Order(
+            job.object_id,
+            job.handler,
+            job.payload,
+            min(job.timeout_s, longest_s),
+            job.priority,
+            labels=job.labels,
+            webhook=job.webhook,
         )
-        answer = await self._ask(request)
-        if isinstance(answer, Accepted):
-            return answer.work
-        if isinstance(answer, Refused):
-            return answer
-        raise StoreUnavailable(answer.why)
+
+    def check(self, order: Order) -> Handler:
+        """Return the handler of an order. Raises UnknownHandler, InvalidRequest, PayloadTooLarge."""
+        handler = self._handler(order.handler)
+        check_payload(handler, order.payload)
+        if order.webhook is not None and not self._webhooks:
+            raise InvalidRequest(
+                complaints=(("webhook", "must be left out: HASTY_WEBHOOK_SECRET is not set"),)
+            )
+        longest_s = max(handler.timeout_s, handler.max_timeout_s or 0.0)
+        if order.timeout_s is not None and order.timeout_s > longest_s:
+            told = f"must be at most {longest_s:g}, the longest that {order.handler} may run"
+            raise InvalidRequest(complaints=(("timeout", told),))
+        return handler
 
     def _handler(self, name: str) -> Handler:
         try:
@@ -140,16 +204,20 @@ class Gateway:
         except TimeoutError:
             raise StoreUnavailable("MongoDB did not answer in time") from None
 
+    async def find(self, job_id: str) -> Job:
+        """Return the job. Raises UnknownJob, StoreUnavailable."""
+        job = await self.get(job_id)
+        if job is None:
+            raise UnknownJob(f"There is no job with the id {job_id}.")
+        return job
+
     async def cancel(self, job_id: str, reason: str) -> tuple[Job, bool]:
         """End a job wherever it stands; return it as it stands then, and whether a cancel ended it.
 
         Raises UnknownJob. Raises TryAgainLater when no clear answer could be had: asking again is safe.
         """
         answer = await self._ask_dispatcher(self._dispatcher.cancel(Cancel(job_id, reason)))
-        job = await self.get(job_id) if answer.status is not None else None
-        if job is None:
-            raise UnknownJob(f"There is no job with the id {job_id}.")
-        return job, answer.by_cancel
+        return await self.find(job_id), answer.by_cancel
 
     async def pools(self) -> Pools:
         """Say how the pools are. Raises TryAgainLater."""
@@ -204,3 +272,8 @@ class Gateway:
     async def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
         jobs = await self._jobs.get(set(job_ids))
         return [jobs.get(job_id) for job_id in job_ids]
+
+
+def _reused(job_id: str) -> IdempotencyKeyReused:
+    told = f"This Idempotency-Key came before, with another request: that of job {job_id}."
+    return IdempotencyKeyReused(told)

@@ -9,10 +9,12 @@ from starlette.responses import JSONResponse, Response
 
 from hasty.api.bodies import read_body
 from hasty.api.gateway import Gateway
+from hasty.api.keying import key_of
+from hasty.api.order import Order
 from hasty.api.schemas import OBJECT_ID_LIMIT, Submission
 from hasty.errors import FixTheRequest, UnknownJob
 from hasty.job import Job
-from hasty.messages import Refused
+from hasty.messages import Accepted, Refused
 
 _MINUTE_S = 60
 
@@ -33,10 +35,11 @@ class Seed:
     async def submit(self, request: Request) -> Response:
         """`POST /`: admit a job for an object."""
         object_id = parse(await read_body(request))
-        answer = await self._gateway.submit(object_id)
+        answer = await self._gateway.order(Order(object_id, key=key_of(request, "seed")))
         if isinstance(answer, Refused):
             return message(self._refusal, 400, {"Retry-After": str(math.ceil(answer.retry_after_s))})
-        return message({"job_id": answer.job_id}, 201)
+        assert isinstance(answer, Accepted)  # nobody asks to be attached here
+        return message({"job_id": answer.work.job_id}, 201)
 
     async def show(self, request: Request) -> Response:
         """`GET /{job_id}`: how a job stands."""

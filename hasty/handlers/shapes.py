@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
 from pydantic_core import PydanticSerializationError
 
 from hasty.errors import BadResult, Complaint, FixTheHandler, InvalidRequest
@@ -13,6 +14,12 @@ from hasty.job import Json
 
 #: So many things that are wrong are told; a long list would only hide them.
 _TOLD = 10
+
+
+#: A payload is parsed, a result is dumped: of some types, like those with aliases, that is not the same.
+Side = Literal["payload", "result"]
+
+_MODES: dict[Side, JsonSchemaMode] = {"payload": "validation", "result": "serialization"}
 
 
 class Shape(Protocol):
@@ -24,6 +31,10 @@ class Shape(Protocol):
 
     def dump(self, result: Any) -> Json:
         """Return as JSON what the function returned. Raises BadResult, which names the fields."""
+        ...
+
+    def schema(self, side: Side) -> Json:
+        """Return the JSON schema of what is parsed or dumped; None where it is not known."""
         ...
 
 
@@ -38,6 +49,10 @@ class Anything:
         """See `Shape`. Whether it can be kept is seen when it is to be kept."""
         return result
 
+    def schema(self, _side: Side) -> Json:
+        """See `Shape`."""
+        return None
+
 
 class Nothing(Anything):
     """The handler takes no payload."""
@@ -46,6 +61,10 @@ class Nothing(Anything):
         """See `Shape`."""
         if payload is not None:
             raise InvalidRequest(complaints=(("payload", "must be left out: the handler takes none"),))
+
+    def schema(self, _side: Side) -> Json:
+        """See `Shape`."""
+        return {"type": "null"}
 
 
 class Typed:
@@ -78,6 +97,20 @@ class Typed:
             raise BadResult(told) from None
         except PydanticSerializationError as error:
             raise BadResult(f"result: {error}") from None
+
+    def schema(self, side: Side) -> Json:
+        """See `Shape`. A type that JSON schema cannot tell has none: that is no reason to refuse it."""
+        try:
+            return self._adapter.json_schema(mode=_MODES[side], schema_generator=_Quietly)
+        except PydanticUserError:
+            return None
+
+
+class _Quietly(GenerateJsonSchema):
+    """Of a default that is no JSON nothing is made."""
+
+    def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
+        """Say nothing: who reads the schema did not write the type."""
 
 
 #: No type was given.

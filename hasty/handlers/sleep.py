@@ -32,6 +32,7 @@ def sleeper(shortest_s: float, longest_s: float) -> Callable[[JobContext, Json],
     """Return a handler that sleeps for a random time and says for how many whole seconds."""
 
     async def sleep(_context: JobContext, _payload: Json) -> Json:
+        """Sleep for a random time, and say for how many whole seconds."""
         seconds = random.uniform(shortest_s, longest_s)  # noqa: S311  not for secrets
         await asyncio.sleep(seconds)
         return {"sleep_time_used": round(seconds)}

@@ -7,11 +7,15 @@ from contextlib import asynccontextmanager
 import httpx
 
 from hasty.actors.dispatcher import Dispatcher, Draft
+from hasty.actors.herald import Herald
 from hasty.actors.registry import Registry
 from hasty.actors.stages import InLoop
 from hasty.actors.worker import Worker
 from hasty.api.app import build_app
 from hasty.api.gateway import Gateway
+from hasty.api.hub import Hub
+from hasty.api.readers import Readers
+from hasty.api.scheduling import Scheduling
 from hasty.errors import StoreUnavailable
 from hasty.flight import SIZE, FlightRecorder
 from hasty.handlers import SLEEP, Handler, Handlers, sleeper
@@ -19,7 +23,15 @@ from hasty.job import Window
 from hasty.messages import Process
 from hasty.pools import DEFAULT_POOL, PoolPlan, worker_names
 from hasty.store import base
-from hasty.store.memory import MemoryJobStore, MemoryLedger
+from hasty.store.memory import (
+    MemoryAttempts,
+    MemoryEventStore,
+    MemoryJobReader,
+    MemoryJobStore,
+    MemoryLedger,
+    MemoryOutbox,
+    MemoryScheduleStore,
+)
 from hasty.testing import VirtualClock
 
 DAY_S = 86_400.0
@@ -135,6 +147,8 @@ class System:
             draft=Draft({DEFAULT_POOL: PoolPlan(1, 1, 100)}),
             keep_s=7 * DAY_S,
         )
+        self.events = MemoryEventStore(self.jobs, clock)
+        self.herald = Herald(self.events, clock, keep_s=DAY_S)
         self._clock, self._claims = clock, itertools.count(1)
         self.worker = self.pool.members[WORKER] = self._bear(generation=1)
         self._duties = []
@@ -156,7 +170,7 @@ class System:
 
     async def serve(self):
         """Return when jobs are being sent to the worker."""
-        self._duties += [asyncio.ensure_future(self.dispatcher.serve())]
+        self._duties += [asyncio.ensure_future(each.serve()) for each in (self.dispatcher, self.herald)]
         while (await self.dispatcher.health()).problem:  # noqa: ASYNC110  time is virtual
             await asyncio.sleep(0.1)
 
@@ -169,10 +183,31 @@ class System:
             mint=self.mint,
         )
 
-    def client(self) -> httpx.AsyncClient:
+    def readers(self) -> Readers:
+        lists, attempts = MemoryJobReader(self.jobs), MemoryAttempts(self.ledger)
+        return Readers(lists, attempts, self.jobs, self.handlers)
+
+    def hub(self) -> Hub:
+        return Hub(self._clock, Whoever(self, "herald"), self.events)
+
+    def app(self, gate=None):
+        """Return a new Gateway's application, with a gate before it or none."""
+        gateway = self.gateway()
+        return build_app(
+            gateway,
+            self.window_s,
+            gate,
+            readers=self.readers(),
+            hub=self.hub(),
+            scheduling=Scheduling(
+                MemoryScheduleStore(), self.jobs, self._clock, check=gateway.check, mint=self.mint
+            ),
+            outbox=MemoryOutbox(self.jobs),
+        )
+
+    def client(self, gate=None) -> httpx.AsyncClient:
         """Return a client of a new Gateway."""
-        app = build_app(self.gateway(), self.window_s)
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(self.app(gate), raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://hasty")
 
 
