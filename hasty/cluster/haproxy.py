@@ -35,15 +35,36 @@ _TRY_AGAIN = f"return status 503 content-type application/json string '{BODY}' h
 #: that does not know the application yet, a replica that takes no more.
 _NOT_OURS = "{ status 404 500 502 503 504 } !{ res.hdr(content-type) -m sub json }"
 
+#: By these a client would tell Serve for how long its request may take, and to go on when it is gone.
+DELETED = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
+
+#: Serve reads these before hasty sees the request, and falls over what is no text. Hasty has no use
+#: for the latter two, which Serve knows with hyphens as well.
+_DELETED_TOO = (
+    "x-request-id if { req.fhdr(x-request-id) -m reg [^!-~]|^.{129} }",
+    "^x[-_]session[-_]id$ -m reg",
+    "^serve[-_]multiplexed[-_]model[-_]id$ -m reg",
+)
+
+#: Who sends the head of a request more slowly is cut off: by default it may take an hour.
+HEAD_WITHIN_S = 30
+
 _FRONTEND = re.compile(r"^frontend http_frontend\n +bind (\S+):\d+$", re.MULTILINE)
+
+#: These are before whatever Serve itself looks at.
+_AT_THE_DOOR = [
+    f"    timeout http-request {HEAD_WITHIN_S}s",
+    *(f"    http-request del-header {name}" for name in (*DELETED, *_DELETED_TOO)),
+]
 
 
 def rewrite(configuration: str) -> str:
-    """Return the configuration with four things changed, or as it was if one is not found.
+    """Return the configuration with six things changed, or as it was if one is not found.
 
     The admin socket is for this user. Statistics and metrics listen where HTTP does. Where no
     Gateway can be reached, and where Serve itself would answer, clients get 503, `Retry-After`
-    and JSON. What has been rewritten is returned as it is.
+    and JSON. Headers that Serve would obey or fall over are deleted, and who sends slowly is cut off.
+    What has been rewritten is returned as it is.
     """
     frontend = _FRONTEND.search(configuration)
     if frontend is None:
@@ -59,6 +80,7 @@ def rewrite(configuration: str) -> str:
 def _changes(host: str) -> list[tuple[str, str | Callable[[re.Match[str]], str], int]]:
     """List what is changed: where, into what, and how often it must be there."""
     return [
+        (_FRONTEND.pattern, lambda found: "\n".join([found[0], *_AT_THE_DOOR]), 1),
         (r"^( +stats socket \S+ mode) 666 ", r"\1 600 ", 1),
         (r"^(frontend prometheus\n +bind) :(\d+)$", rf"\1 {host}:\2", 1),
         (r"^(listen stats\n +bind) \*:(\d+)$", rf"\1 {host}:\2", 1),

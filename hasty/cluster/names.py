@@ -15,6 +15,7 @@ GATEWAY = "Gateway"
 
 REGISTRY = "hasty-registry"
 DISPATCHER = "hasty-dispatcher"
+CLERK = "hasty-clerk"
 
 
 def machine_folder(settings: Settings) -> Path:

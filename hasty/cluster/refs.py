@@ -20,6 +20,8 @@ from hasty.messages import (
     Cancel,
     Cancelled,
     Enqueue,
+    Follow,
+    Followed,
     Health,
     Pools,
     Process,
@@ -83,6 +85,11 @@ class RayRef:
     async def follow(self) -> None:
         """Ask a Dispatcher to follow the latest deployment."""
         await self._call("follow")
+
+    async def since(self, message: Follow) -> Followed:
+        """See `HeraldRef`."""
+        answer: Followed = await self._say("since", message)
+        return answer
 
     async def attend(self, message: Attend) -> Attendance:
         """See `WorkerRef`."""

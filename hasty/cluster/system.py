@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import ray
 from ray import serve
+from ray.serve.context import _get_global_client as get_serve_client
 
-from hasty.cluster.hosts import start_dispatcher, start_registry
+from hasty.cluster.hosts import start_clerk, start_dispatcher, start_registry
 from hasty.cluster.ingress import application
-from hasty.cluster.named import find
-from hasty.cluster.names import APPLICATION, DISPATCHER, NAMESPACE, REGISTRY
+from hasty.cluster.named import end, find
+from hasty.cluster.names import APPLICATION, CLERK, DISPATCHER, NAMESPACE, REGISTRY
 from hasty.cluster.refs import RayRef
 from hasty.cluster.workers import described, plan_of, start_worker
 from hasty.errors import CannotStart, TryAgainLater
@@ -30,6 +31,9 @@ _LOOK_S = 0.2
 
 #: How long to wait for each answer of what may be dead.
 _ANSWER_S = 2.0
+
+#: What was just decided is known everywhere after this.
+_MOMENT_S = 0.2
 
 #: An idle connection of a client is kept open so long.
 _KEEP_ALIVE_S = 90
@@ -63,21 +67,41 @@ def deploy(settings: Settings, tell: Callable[[str], None]) -> None:
 
     Where it runs already, each worker in turn takes no more jobs, ends those it has, and gives
     way to one with the new settings and code; `tell` hears how far that is. Then come the Gateways:
-    what they admit, the workers know. The HTTP options are fixed at the first deploy.
+    what they admit, the workers know. The HTTP options are fixed at the first deploy; raises
+    CannotStart for another address.
     """
+    _refuse_another_host(settings.http_host)
     runs_already = _exists(DISPATCHER)
     plan = asyncio.run(_write_plan(settings))
     # They start while Serve does; the Gateway would create them too.
     start_registry(settings)
     start_dispatcher(settings)
     if not runs_already:
+        start_clerk(settings)
         for pool, size in plan.pools.items():
             for name in worker_names(pool, 0, size.min_workers):
                 start_worker(name, settings, plan.generation)
     start_serve(settings)
     if runs_already:
         asyncio.run(_roll(plan, tell))
-    serve.run(application(settings), name=APPLICATION, route_prefix="/")
+        # Then its timetable asks for what the workers know.
+        _replace_clerk(settings)
+    said = settings.model_copy(update={"http_host": settings.http_host})
+    serve.run(application(said), name=APPLICATION, route_prefix="/")
+
+
+def _refuse_another_host(host: str) -> None:
+    """Raise CannotStart where Serve runs and listens elsewhere: it goes on as it was started.
+
+    Whether requests need API keys depends on the address. Serve has no public way to ask for it.
+    """
+    client = get_serve_client(raise_if_no_controller_running=False)
+    found = host if client is None else client.http_config.host
+    if found != host:
+        raise CannotStart(
+            f"Serve listens on {found} since it was started, and HASTY_HTTP_HOST is {host}: "
+            "set it to that, or run `serve shutdown -y` first"
+        )
 
 
 def _exists(name: str) -> bool:
@@ -113,6 +137,14 @@ async def _roll(plan: Plan, tell: Callable[[str], None]) -> None:
             tell(f"replacing workers one by one, left in {told_now}")
             told = told_now
         await asyncio.sleep(_LOOK_S)
+
+
+def _replace_clerk(settings: Settings) -> None:
+    """Have a Clerk with these settings; all it does it goes on with from what is stored."""
+    asyncio.run(until_answered(lambda: end(CLERK), asyncio.sleep))
+    while _exists(CLERK):
+        time.sleep(_LOOK_S)
+    start_clerk(settings)
 
 
 def start_serve(settings: Settings) -> None:
@@ -154,8 +186,16 @@ async def _drain(within_s: float, tell: Callable[[int], None]) -> int:
             tell(running)
             told = running
         if (known and not running) or time.monotonic() >= until:
+            await _say_goodbye()
             return running
         await asyncio.sleep(_LOOK_S)
+
+
+async def _say_goodbye() -> None:
+    """End the streams of all who follow events, who are told of the last ones before."""
+    await asyncio.sleep(_MOMENT_S)
+    await _answer(RayRef(lambda: find(CLERK)).drain())
+    await asyncio.sleep(_MOMENT_S)
 
 
 async def _answer(asked: Awaitable[Answer]) -> Answer | None:

@@ -23,7 +23,7 @@ from hasty.flight import open_recorder
 from hasty.handlers.inside import in_child
 from hasty.messages import Process
 from hasty.pools import Plan, PoolPlan, PoolSettings, pool_of
-from hasty.settings import Settings
+from hasty.settings import SECRETS, Settings
 from hasty.store.mongo import MongoLedger
 from hasty.store.mongo.connection import connect
 
@@ -160,6 +160,6 @@ def described(settings: Settings) -> str:
 
 
 def undescribed(kept: str, own: Settings) -> Settings:
-    """Return the settings that a plan keeps; the databases are `own`."""
-    secrets = {"api_mongo_uri": own.api_mongo_uri, "worker_mongo_uri": own.worker_mongo_uri}
+    """Return the settings that a plan keeps; what it does not keep is as in `own`."""
+    secrets = {name: getattr(own, name) for name in SECRETS}
     return Settings.load(json.loads(kept) if kept else {}, secrets)

@@ -119,6 +119,7 @@ def test_serve_deploy_takes_the_production_file(environment, cluster, tmp_path):
     config["applications"][0]["args"] |= {
         # On a real cluster the nodes have it in their environment.
         "api_mongo_uri": environment["HASTY_API_MONGO_URI"],
+        "auth": False,
         "sleep_min_s": 0,
         "sleep_max_s": 0,
     }

@@ -246,10 +246,12 @@ def test_production_carries_no_secret(production):
 @pytest.fixture
 def deploying(ray, monkeypatch) -> SimpleNamespace:
     """What `hasty deploy` does to a cluster, in order, and what it tells Serve; nothing of it is done."""
-    seen = SimpleNamespace(steps=[], told={}, runs_already=False, outdated=[])
+    seen = SimpleNamespace(steps=[], told={}, runs_already=False, outdated=[], listens_on=None)
     noted: dict[str, Any] = {
         "start_registry": lambda _settings: seen.steps.append("registry"),
         "start_dispatcher": lambda _settings: seen.steps.append("dispatcher"),
+        "start_clerk": lambda _settings: seen.steps.append("clerk"),
+        "_replace_clerk": lambda _settings: seen.steps.append("another clerk"),
         "start_worker": lambda name, _settings, generation: seen.steps.append(f"{name} of {generation}"),
         "_exists": lambda _name: seen.runs_already,
     }
@@ -262,13 +264,21 @@ def deploying(ray, monkeypatch) -> SimpleNamespace:
         seen.steps.append(what)
         seen.told.update(options)
 
+    def client(*, raise_if_no_controller_running: bool) -> SimpleNamespace | None:
+        assert not raise_if_no_controller_running
+        http = SimpleNamespace(host=seen.listens_on)
+        return SimpleNamespace(http_config=http) if seen.listens_on else None
+
+    monkeypatch.setattr(ray.system, "get_serve_client", client)
     for name, stand_in in noted.items():
         monkeypatch.setattr(ray.system, name, stand_in)
     monkeypatch.setattr(ray.system, "_write_plan", write_plan)
     monkeypatch.setattr(ray.system, "_LOOK_S", 0)
     monkeypatch.setattr(ray.system, "RayRef", lambda _find: Dispatcher(seen))
     monkeypatch.setattr(ray.system.serve, "start", lambda **options: serve("serve", options))
-    monkeypatch.setattr(ray.system.serve, "run", lambda _app, **options: serve("gateways", options))
+    monkeypatch.setattr(
+        ray.system.serve, "run", lambda app, **options: serve("gateways", {"app": app, **options})
+    )
     monkeypatch.delenv("HASTY_API_MONGO_URI", raising=False)
     return seen
 
@@ -312,6 +322,7 @@ def test_a_first_deployment_starts_the_workers_of_all_pools_beside_serve(ray, de
         "plan",
         "registry",
         "dispatcher",
+        "clerk",
         "hasty-worker-default-0 of 1",
         "hasty-worker-default-1 of 1",
         "hasty-worker-gpu-0 of 1",
@@ -326,11 +337,62 @@ def test_where_it_runs_already_all_workers_are_replaced_before_the_gateways(ray,
     told: list[str] = []
     ray.system.deploy(Settings(api_mongo_uri=URI, workers=3, pools=POOLS), told.append)
     rolled = ["follow", "follow", "3 left", "3 left", "1 left", "0 left"]
-    assert deploying.steps == ["plan", "registry", "dispatcher", "serve", *rolled, "gateways"]
+    assert deploying.steps == [
+        *("plan", "registry", "dispatcher", "serve"),
+        *rolled,
+        *("another clerk", "gateways"),
+    ]
     assert told == [
         "replacing workers one by one, left in default: 3 of 3 workers",
         "replacing workers one by one, left in default: 1 of 3 workers",
     ]
+
+
+def test_another_address_than_the_one_serve_listens_on_is_refused_before_anything_is_done(ray, deploying):
+    """Else who forgets to say 0.0.0.0 the second time would open it to everybody who can reach it."""
+    deploying.runs_already, deploying.listens_on = True, "0.0.0.0"
+    with pytest.raises(CannotStart, match=r"Serve listens on 0\.0\.0\.0 .* HASTY_HTTP_HOST is 127\.0\.0\.1"):
+        ray.system.deploy(Settings(api_mongo_uri=URI), print)
+    assert deploying.steps == []
+    deploying.outdated = []
+    ray.system.deploy(Settings(api_mongo_uri=URI, http_host="0.0.0.0"), print)
+    assert deploying.steps[-1] == "gateways"
+
+
+def settings_of(application: Any) -> Settings:
+    return application._bound_deployment.init_args[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "needed"),
+    [
+        ({}, False),
+        ({"http_host": "0.0.0.0"}, True),
+        ({"http_host": "0.0.0.0", "auth": False}, False),
+        ({"auth": True}, True),
+    ],
+)
+def test_whether_keys_are_needed_depends_on_the_address_that_hasty_deploy_listens_on(
+    ray, deploying, said, needed
+):
+    ray.system.deploy(Settings(api_mongo_uri=URI, **said), print)
+    assert settings_of(deploying.told["app"]).needs_keys == needed
+
+
+@pytest.mark.parametrize(
+    ("said", "needed"),
+    [({}, True), ({"auth": False}, False), ({"auth": True}, True), ({"http_host": "127.0.0.1"}, False)],
+)
+def test_where_only_serve_knows_the_address_keys_are_needed(ray, monkeypatch, said, needed):
+    for name in ("HASTY_HTTP_HOST", "HASTY_AUTH"):
+        monkeypatch.delenv(name, raising=False)
+    application = ray.ingress.application(Settings(api_mongo_uri=URI, **said))
+    assert settings_of(application).needs_keys == needed
+
+
+def test_production_needs_keys(ray, production, monkeypatch):
+    monkeypatch.setenv("HASTY_API_MONGO_URI", URI)
+    assert settings_of(build(ray, production)).needs_keys
 
 
 def test_a_plan_keeps_all_settings_but_where_the_databases_are(ray):

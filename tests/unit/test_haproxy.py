@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -89,10 +91,13 @@ class Node:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def ask(self, path: str):
+    def ask(self, path: str, headers: Sequence[tuple[str, str]] = ()):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request("GET", path)
+            connection.putrequest("GET", path)
+            for name, value in headers:
+                connection.putheader(name, value)
+            connection.endheaders()
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
@@ -131,7 +136,15 @@ def test_on_a_cluster_they_go_on_listening_everywhere(node):
 def test_nothing_else_is_changed(node, replica):
     before = node.configuration(replica=replica).splitlines()
     after = haproxy.rewrite(node.configuration(replica=replica)).splitlines()
-    assert len(after) == len(before) + 1
+    assert len(after) == len(before) + 7
+    assert Counter(line.split()[0] for line in after if line not in before) == {
+        "stats": 1,
+        "bind": 2,
+        "errorfile": 3,
+        "http-request": 6,
+        "http-response": 1,
+        "timeout": 1,
+    }
     changed = [line for line in before if line not in after]
     assert sorted(line.split()[0] for line in changed) == sorted(
         ["stats", "bind", "bind", "errorfile", "errorfile", "errorfile", "http-request"]
@@ -215,7 +228,10 @@ def test_serve_knows_it_as_the_process_it_started(node):
 class Replica(http.server.BaseHTTPRequestHandler):
     """Answers with the status and the type of content that the path names."""
 
+    seen: ClassVar[list[str]] = []
+
     def do_GET(self) -> None:
+        self.seen[:] = [name.lower() for name in self.headers]
         _, status, *kind = self.path.split("/", 2)
         status = 200 if status == "-" else int(status)
         self.send_response(status)
@@ -229,12 +245,36 @@ class Replica(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Strict(Replica):
+    """Reads the headers that Serve reads, as Serve does."""
+
+    def do_GET(self) -> None:
+        for name in ("x-request-id", "x-session-id", "x_session_id", "serve-multiplexed_model_id"):
+            for value in self.headers.get_all(name, []):
+                value.encode("latin-1", "surrogateescape").decode("utf-8")
+        super().do_GET()
+
+
+@contextlib.contextmanager
+def serving(kind: type[Replica]) -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
 @pytest.fixture
 def replica():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Replica) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        yield server.server_port
-        server.shutdown()
+    with serving(Replica) as port:
+        yield port
+
+
+@pytest.fixture
+def strict():
+    with serving(Strict) as port:
+        yield port
 
 
 def test_errors_of_serve_become_try_again_and_those_of_hasty_pass(node, replica):
@@ -253,6 +293,42 @@ def test_errors_of_serve_become_try_again_and_those_of_hasty_pass(node, replica)
         ):
             answer = node.ask(f"/{status}/{kind}")
             assert (answer[0], answer[2]) == (status, b"{}")
+
+
+def test_by_no_header_a_client_changes_the_limits_of_serve(serve, node, replica):
+    constants = importlib.import_module("ray.serve._private.constants")
+    obeyed = {name for key, name in vars(constants).items() if key.startswith("SERVE_HTTP_REQUEST_")}
+    assert obeyed - {constants.SERVE_HTTP_REQUEST_ID_HEADER} == set(haproxy.DELETED), "or Serve has changed"
+    node.configuration(replica=replica)
+    with node.running():
+        sent = [("X-Kept", "1")]
+        for name in haproxy.DELETED:
+            sent += [(name, "?1"), (name.title(), "0.001"), (name.upper(), "")]
+        assert node.ask("/200/application/json", sent)[0] == 200
+        assert "x-kept" in Replica.seen
+        assert set(haproxy.DELETED).isdisjoint(Replica.seen)
+
+
+def test_serve_falls_over_no_header(node, strict):
+    node.configuration(replica=strict)
+    with node.running():
+        for name in ("X-Request-Id", "x-session-id", "X_Session_Id", "Serve-Multiplexed_Model_Id"):
+            assert node.ask("/200/application/json", [(name, "\xff\xfe")])[0] == 200
+            assert node.ask("/200/application/json", [(name, "a"), (name, "b\xff")])[0] == 200
+        assert node.ask("/200/application/json", [("X-Request-Id", "a-1")])[0] == 200
+        assert "x-request-id" in Replica.seen
+        assert node.ask("/200/application/json", [("X-Request-Id", "a" * 129)])[0] == 200
+        assert "x-request-id" not in Replica.seen
+
+
+def test_they_are_gone_before_anything_else_is_looked_at(node):
+    lines = [line.strip() for line in haproxy.rewrite(node.configuration(replica=30_010)).splitlines()]
+    start = lines.index("frontend http_frontend") + 2
+    assert lines[start : start + 3] == [
+        "timeout http-request 30s",
+        "http-request del-header x-request-timeout-seconds",
+        "http-request del-header x-request-disconnect-disabled",
+    ]
 
 
 def test_an_instance_is_told_to_start_it():

@@ -47,6 +47,18 @@ def test_one_that_is_still_starting_is_left_alone(folder):
     assert "not ready yet" in refusal(folder)
 
 
+def test_one_that_others_can_reach_is_not_rolled_without_a_key(folder, monkeypatch):
+    """Whatever address is said this time: it listens where it listens."""
+    asked = []
+    monkeypatch.setattr("hasty.local.keys.ask", lambda uri, _question: asked.append(uri))
+    ready(folder, fixed={"http_host": "0.0.0.0", "http_port": 8000})
+    assert "`hasty keys add NAME`" in refusal(folder)
+    assert len(asked) == 1 and str(folder.path).replace("/", "%2F") in asked[0]
+    assert not (folder.path / "deployed.json").exists()
+    with pytest.raises(AssertionError, match="an operator was started"):
+        roll(Settings.load({}, {"auth": False}), folder, print)
+
+
 @pytest.mark.parametrize(("name", "value"), [("http_port", 8001), ("http_host", "0.0.0.0")])
 def test_what_its_processes_were_started_with_cannot_change(folder, name, value):
     ready(folder)
