@@ -1,12 +1,10 @@
-"""`hasty chaos`: its options, and what it says."""
+"""`hasty chaos`: what it does, and what it says."""
 
 import asyncio
 import random
 import signal
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from hasty.chaos.faults import KINDS, Kind
@@ -22,27 +20,16 @@ BROKEN = 1
 
 def chaos_command(
     *,
-    minutes: Annotated[float, typer.Option(min=0, help="How long to go on.")] = 10.0,
-    seed: Annotated[
-        int | None, typer.Option(help="Decides which faults, in which order. Default: any.")
-    ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, max=500, help="Jobs asked for in a second.")] = 20.0,
-    faults: Annotated[
-        str | None,
-        typer.Option(help=f"Kinds of fault, with commas between: {', '.join(KINDS)}. Default: all."),
-    ] = None,
-    together: Annotated[bool, typer.Option("--together", help="Let faults overlap.")] = False,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Break the hasty that runs with this data folder. Default: one of its own."),
-    ] = None,
+    minutes: float = 10.0,
+    seed: int | None = None,
+    rate: float = 20.0,
+    faults: str | None = None,
+    together: bool = False,
+    data_dir: Path | None = None,
 ) -> None:
-    """Break a running hasty under load, on purpose, and check that it keeps its promises.
+    """Break the hasty that runs with this data folder, or one of its own, and check what it did.
 
-    Its processes are killed or frozen, one after the other, while jobs are asked for. Then what
-    MongoDB has is compared with every answer that came. Without --data-dir it starts a hasty of its
-    own in a temporary folder, with short jobs, and removes it afterwards. Ctrl-C ends the faults
-    and goes on to check. Exit code 0: all promises kept. 1: not, and here are the jobs. 2: it could not run.
+    Ends the process with code 1 when a promise was not kept. Raises CannotStart.
     """
     seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311  not a secret
     options = Options(

@@ -1,14 +1,21 @@
-"""The command line, as far as nothing is started."""
+"""The command line of those who run a hasty, as far as nothing is started."""
 
 import os
+from importlib import import_module
 
 import pytest
-from typer.testing import CliRunner
 
 import hasty.cli
-from hasty.cli import app
+from hasty import __version__
+from hasty.bench import __main__ as bench
+from hasty.bench.load import Load
+from hasty.chaos.faults import KINDS
+from hasty.cli.breaking import FAULTS
+from hasty.cli.server import server_extra
+from hasty.cluster.environment import node_environment
 from hasty.errors import CannotStart
 from hasty.local.folder import DataFolder
+from tests.unit.typing_commands import hasty as typed
 
 MODULE = "import hasty\n\n@hasty.handler\nasync def {name}(): ...\n"
 
@@ -26,9 +33,9 @@ def folder(tmp_path, monkeypatch):
 
 def handlers(*options: str, **environment: str) -> list[str]:
     """Run `hasty handlers`; return the names it shows."""
-    result = CliRunner().invoke(app, ["handlers", *options], env=environment, catch_exceptions=False)
-    assert result.exit_code == 0
-    *lines, version = result.stdout.splitlines()
+    said = typed("handlers", *options, **environment)
+    assert said.code == 0
+    *lines, version = said.lines
     assert version.startswith("version of the handlers: ")
     return [line.split()[1].rstrip(":") for line in lines]
 
@@ -43,6 +50,12 @@ def test_handlers_are_shown_from_the_working_directory(folder):
 def test_an_option_wins_over_the_variable(folder):
     assert handlers(HASTY_HANDLERS="shop_one") == ["sleep", "one"]
     assert handlers("--handlers", "shop_two", HASTY_HANDLERS="shop_one") == ["sleep", "two"]
+
+
+def test_programs_get_the_handlers_line_by_line(folder):
+    first, second = typed("handlers", "--json").records
+    assert first["line"].startswith("handler sleep: ")
+    assert second["line"].startswith("version of the handlers: ")
 
 
 def test_what_is_wrong_with_them_is_told_in_one_line_with_exit_code_2(folder, monkeypatch, capsys):
@@ -60,19 +73,22 @@ def test_a_deployment_does_not_look_into_the_working_directory(folder):
         "HASTY_HANDLERS": "shop_one",
         "HASTY_API_MONGO_URI": "mongodb://127.0.0.1:1/?replicaSet=none",
     }
-    with pytest.raises(CannotStart, match="there is no module shop_one"):
-        CliRunner().invoke(app, ["deploy"], env=environment, catch_exceptions=False)
+    said = typed("deploy", **environment)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("hasty: there is no module shop_one")
 
 
 def test_where_it_runs_already_it_is_rolled_with_what_is_said_now(folder, monkeypatch):
     rolled = []
-    monkeypatch.setattr(hasty.cli, "roll", lambda settings, data, _tell: rolled.append((settings, data)))
+    monkeypatch.setattr(
+        "hasty.local.roll.roll", lambda settings, data, _tell: rolled.append((settings, data))
+    )
     monkeypatch.setattr("signal.signal", lambda *_: None)
     data = DataFolder(folder / "data")
     data.hold()
     try:
-        options = ["up", "--data-dir", str(data.path), "--workers", "3", "--handlers", "shop_one"]
-        CliRunner().invoke(app, options, env={"HASTY_SLOTS": "70"}, catch_exceptions=False)
+        options = ["--data-dir", str(data.path), "--workers", "3", "--handlers", "shop_one"]
+        assert typed("up", *options, HASTY_SLOTS="70").code == 0
     finally:
         data.release()
     ((settings, found),) = rolled
@@ -80,44 +96,84 @@ def test_where_it_runs_already_it_is_rolled_with_what_is_said_now(folder, monkey
     assert found.path == data.path
 
 
-@pytest.fixture
-def resized(monkeypatch):
-    """What `hasty scale` asks for, and of whom."""
+def test_what_does_not_stop_is_told(folder, monkeypatch):
     asked = []
-
-    class Pools:
-        def __init__(self, url):
-            self.url = url
-
-        def resize(self, pool, workers):
-            asked.append((self.url, pool, workers))
-            return f"{pool}: as you say"
-
-    monkeypatch.setattr(hasty.cli, "Pools", Pools)
-    return asked
+    monkeypatch.setattr("hasty.local.up.down", lambda path, within, _tell: asked.append((path, within)))
+    said = typed("down", "--data-dir", str(folder), "--within", "3")
+    assert (said.code, said.err) == (2, "hasty: hasty did not stop within 3 s\n")
+    assert asked == [(folder, 3)]
 
 
-def scale(*arguments: str, **environment: str) -> str:
-    result = CliRunner().invoke(app, ["scale", *arguments], env=environment, catch_exceptions=False)
-    assert result.exit_code == 0
-    return result.stdout
+def test_a_setting_that_will_not_do_is_told_before_anything_starts(folder):
+    said = typed("up", HASTY_TIMEOUT_S="soon")
+    assert said.code == 2
+    assert "HASTY_TIMEOUT_S" in said.err
 
 
-def test_pools_are_resized_one_after_the_other_on_this_machine_or_at_a_url(folder, resized):
-    assert scale("default=3", "gpu=auto") == "default: as you say\ngpu: as you say\n"
-    scale("default=4", HASTY_HTTP_PORT="9000")
-    scale("default=5", HASTY_HTTP_PORT="9000", HASTY_URL="http://other:1")
-    scale("default=6", "--url", "http://another:1", HASTY_URL="http://other:1")
-    assert resized == [
-        ("http://127.0.0.1:8000", "default", 3),
-        ("http://127.0.0.1:8000", "gpu", "auto"),
-        ("http://127.0.0.1:9000", "default", 4),
-        ("http://other:1", "default", 5),
-        ("http://another:1", "default", 6),
+def test_the_environment_of_a_node_is_printed_for_a_shell_or_a_program():
+    wanted = node_environment()
+    exports = [f"export {name}={value}" for name, value in sorted(wanted.items())]
+    assert typed("environment").lines == exports
+    assert typed("environment", "--json").records == [wanted]
+
+
+def test_the_version_is_told():
+    assert typed("version").out == f"{__version__}\n"
+    assert typed("version", "--json").records == [{"version": __version__}]
+
+
+def test_a_module_of_our_own_that_is_missing_is_no_matter_of_what_is_installed():
+    with pytest.raises(ModuleNotFoundError), server_extra():
+        import_module("hasty.no_such_module")
+    with pytest.raises(CannotStart, match="no_such_module is not installed"), server_extra():
+        import_module("no_such_module.at_all")
+
+
+# Trying it hard ---------------------------------------------------------------------------------
+
+
+def test_the_faults_that_the_help_lists_are_those_that_there_are():
+    assert list(FAULTS) == list(KINDS)
+    shown = "".join(typed("chaos", "--help", COLUMNS="200").out.split())
+    assert all(fault in shown for fault in FAULTS)
+
+
+def test_what_chaos_is_told_is_what_it_does(monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr("hasty.chaos.command.chaos_command", lambda **options: told.append(options))
+    options = ["--minutes", "2", "--seed", "7", "--rate", "5", "--faults", "worker-kill", "--together"]
+    assert typed("chaos", *options, "--data-dir", str(tmp_path)).code == 0
+    assert told == [
+        {
+            "minutes": 2.0,
+            "seed": 7,
+            "rate": 5.0,
+            "faults": "worker-kill",
+            "together": True,
+            "data_dir": tmp_path,
+        }
     ]
 
 
-def test_a_size_that_will_not_do_is_told_before_anything_is_resized(folder, resized):
-    with pytest.raises(CannotStart, match="'gpu' is not POOL=N"):
-        scale("default=3", "gpu")
-    assert resized == []
+def test_a_broken_promise_is_exit_code_1(monkeypatch):
+    monkeypatch.setattr("hasty.chaos.command.chaos_command", lambda **_: exec("raise SystemExit(1)"))
+    assert typed("chaos").code == 1
+
+
+def test_what_the_benchmark_measures_is_shown_or_handed_over(monkeypatch):
+    load = Load(seconds=10.0, statuses={"201": 5_000}, p50_s=0.01, p99_s=0.02, cpu_s=1.0)
+    measured = []
+
+    def measure(connections, seconds):
+        measured.append((connections, seconds))
+        return bench.Measured(load, load, 400.0, (0.1,) * 200)
+
+    monkeypatch.setattr(bench, "measure_echo", measure)
+    monkeypatch.setattr(bench, "measure_hasty", measure)
+    said = typed("bench", "--connections", "4", "--seconds", "2")
+    assert measured == [(4, 2.0)] * 2
+    assert "POST p99" in said.out
+    assert "measuring hasty" in said.err
+    (record,) = typed("bench", "--json").records
+    assert record["hasty"]["busy"]["statuses"] == {"201": 5_000}
+    assert (record["echo"]["end_to_end"], measured[-1]) == (400.0, (128, 10.0))

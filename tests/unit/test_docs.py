@@ -121,11 +121,13 @@ def test_the_default_data_folder_is_the_documented_one(monkeypatch):
 
 @pytest.mark.parametrize("use", typed("hasty"))
 def test_every_command_exists(use):
-    commands = get_command(app).commands
-    name, *options = use
-    assert name in commands
-    known = {option for parameter in commands[name].params for option in parameter.opts}
-    assert {option.split("=")[0] for option in options if option.startswith("--")} <= known
+    command, words = get_command(app), list(use)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    # The words that are left are no commands.
+    assert not (words and hasattr(command, "commands")) or words[0].startswith("--")
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    assert {option.split("=")[0] for option in words if option.startswith("--")} <= known
 
 
 @pytest.mark.parametrize("use", typed("make"))
@@ -143,7 +145,7 @@ def test_the_commands_of_the_readme_are_found_at_all():
     "variable", sorted({v for s in snippets() for v in re.findall(r"\bHASTY_[A-Z_]+", s.text)})
 )
 def test_every_variable_means_something(variable):
-    beside_the_settings = {"HASTY_MONGOD", "HASTY_URL"}
+    beside_the_settings = {"HASTY_MONGOD", "HASTY_URL", "HASTY_API_KEY"}
     assert variable in beside_the_settings | {PREFIX + name.upper() for name in Settings.model_fields}
 
 

@@ -1,0 +1,89 @@
+"""`hasty submit` and `hasty rerun`: new jobs."""
+
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from hasty.cli import options
+from hasty.cli.given import read_duration, read_json, read_labels, read_moment, wrong
+from hasty.cli.reaching import AsJson, KeyFile, Url, reach
+from hasty.cli.tables import standing
+from hasty.cli.voice import Voice
+from hasty.cli.waiting import wait_for
+from hasty.errors import TryAgainLater
+
+
+def submit_command(
+    object_id: options.ObjectId,
+    *,
+    handler: options.HandlerName = "sleep",
+    payload: options.Payload = None,
+    timeout: options.Timeout = None,
+    priority: options.Priority = 0,
+    run_at: options.RunAt = None,
+    delay: options.Delay = None,
+    label: options.Labels = None,
+    on_conflict: options.Conflict = "reject",
+    webhook: options.Webhook = None,
+    idempotency_key: options.IdempotencyKey = None,
+    wait: options.Wait = False,
+    within: options.Within = None,
+    url: Url = None,
+    api_key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job for an object.
+
+    The first word that is printed is its id.
+    """
+    if run_at is not None and delay is not None:
+        raise wrong("--run-at", "give it, or a delay, not both")
+    voice, limit_s = Voice(as_json=as_json), read_duration("--within", within)
+    request: dict[str, Any] = {
+        "object_id": object_id,
+        "payload": read_json("--payload", payload),
+        "handler": handler,
+        "timeout": read_duration("--timeout", timeout),
+        "priority": priority,
+        "run_at": read_moment("--run-at", run_at),
+        "delay": read_duration("--delay", delay),
+        "labels": read_labels("--label", label),
+        "on_conflict": on_conflict,
+        "webhook": webhook,
+    }
+    key = idempotency_key or str(uuid.uuid4())
+    with reach(url, api_key_file) as client:
+        try:
+            job = client.submit(**request, idempotency_key=key)
+        except TryAgainLater:
+            voice.note(f"the job may exist or not: with --idempotency-key {key} there will be one, not two")
+            raise
+    if wait:
+        raise typer.Exit(wait_for([job.id], limit_s, voice, url, api_key_file))
+    voice.record(job)
+    voice.tell(standing(job))
+
+
+def rerun_command(
+    job_id: options.JobId,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Leave the rerun window out of account.")] = False,
+    on_conflict: options.Conflict = "reject",
+    wait: options.Wait = False,
+    within: options.Within = None,
+    url: Url = None,
+    api_key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job again.
+
+    It is a new job that asks for the same. The first word that is printed is its id.
+    """
+    voice, limit_s = Voice(as_json=as_json), read_duration("--within", within)
+    with reach(url, api_key_file) as client:
+        job = client.rerun(job_id, force=force, on_conflict=on_conflict)
+    if wait:
+        raise typer.Exit(wait_for([job.id], limit_s, voice, url, api_key_file))
+    voice.record(job)
+    voice.tell(standing(job))
