@@ -12,8 +12,12 @@ from hasty.local.mongod import Mongod, find_mongod
 
 
 def pytest_configure():
-    """Stop what was started also on SIGTERM: `make test` ends its half in the background by it."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Stop what was started also on SIGTERM: `make test` ends its half in the background by it.
+
+    What a shell starts in the background ignores SIGINT, and so would every command that a test starts.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -140,10 +140,12 @@ class Running:
 
     # HTTP ------------------------------------------------------------------------------------
 
-    def ask(self, method: str, path: str, body: bytes | None = None):
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ):
         """Return status, decoded body, headers."""
         url = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(url, data=body, method=method)
+        request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, _decoded(answer), answer.headers

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from pymongo import MongoClient
 
 from tests.e2e.readme import SHOP, UP
 from tests.running import Running, short_folder
@@ -15,7 +16,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def hasty():
-    running = Running()
+    running = Running(webhook_allow="127.0.0.1")
     running.start(command=["make", "--silent", "run"]).wait_until_ready()
     yield running
     running.end()
@@ -24,14 +25,22 @@ def hasty():
 
 @pytest.fixture(scope="session")
 def shop():
-    """A hasty with the README's handler, started as it says in the folder of that; `sleep` takes 2 s.
+    """A hasty with the README's handler, started as it says in the folder of that; `sleep` takes 2 to 12 s.
 
     The last test that uses it stops it.
     """
     folder = short_folder()
     (folder / "shop.py").write_text(SHOP)
-    running = Running(folder / "data", directory=folder, sleep_min_s=2, sleep_max_s=2)
+    running = Running(folder / "data", directory=folder, sleep_min_s=2, sleep_max_s=12)
     assert UP[:2] == ["hasty", "up"]
-    yield running.up(*UP[2:])
+    yield running.up(*UP[2:], "--handlers", "hasty.bench.ticking")
     running.end()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def records(shop):
+    """Its databases, to look at what really happened."""
+    socket = str(shop.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
+    with MongoClient(f"mongodb://{socket}/?directConnection=true", tz_aware=True) as client:
+        yield client

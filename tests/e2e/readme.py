@@ -14,7 +14,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
 
 
-RUN, TEST, POST, GET, UP, POST_V1, GET_V1 = commands()
+RUN, TEST, POST, GET, UP, POST_V1, GET_V1, SUBMIT = commands()
 
-#: Its `shop.py`.
-(SHOP,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+#: Its `shop.py`, and its client.
+SHOP, CLIENT = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

@@ -4,8 +4,9 @@ import json
 import re
 import subprocess
 
-from tests.e2e.readme import GET, GET_V1, POST, POST_V1, README, RUN, TEST
-from tests.running import until
+import hasty as hasty_package
+from tests.e2e.readme import CLIENT, GET, GET_V1, POST, POST_V1, README, RUN, SUBMIT, TEST
+from tests.running import HASTY, until
 
 #: A job's id, as the README makes one up.
 JOB_ID = re.compile(r"(?<=/)[0-9a-f-]{36}$")
@@ -31,6 +32,15 @@ def test_its_handler_gets_typed_jobs_over_http(shop):
     assert (status, problem["code"]) == (422, "invalid_request")
     assert [error["field"] for error in problem["errors"]] == ["payload.items"]
     assert curl(POST_V1, shop.port)["job_id"] == job["id"]
+
+
+def test_its_client_and_its_command_do_the_same(shop, capsys, monkeypatch):
+    monkeypatch.setenv("HASTY_URL", f"http://127.0.0.1:{shop.port}")
+    exec(CLIENT, {"hasty": hasty_package})
+    assert capsys.readouterr().out == "{'lines': 1}\n"
+    assert SUBMIT[0] == "hasty"
+    done = subprocess.run([HASTY, *SUBMIT[1:]], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def ended(job: dict) -> dict | None:

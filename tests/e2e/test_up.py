@@ -92,6 +92,12 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def test_no_key_where_others_could_reach_it(folder):
+    complaint = refused(Running(folder, http_host="0.0.0.0"))
+    assert f"`hasty keys add NAME --data-dir {folder}`" in complaint
+    assert "--no-auth" in complaint
+
+
 def test_a_wrong_setting_is_named(folder):
     complaint = refused(Running(folder, timeout_s="soon"))
     assert "HASTY_TIMEOUT_S" in complaint

@@ -1,0 +1,28 @@
+"""A thousand clients wait for their jobs at the same time."""
+
+import asyncio
+
+import pytest
+
+from hasty.bench.telling import measure
+
+#: Clients of each kind.
+CLIENTS = 500
+
+#: Their ends lie evenly over so many seconds.
+OVER_S = 10.0
+
+#: Told within this, 99 of a hundred.
+P99_MS = 100
+
+
+@pytest.mark.timeout(180)
+def test_a_thousand_clients_are_told_at_once_that_their_jobs_have_ended(shop):
+    async def both():
+        url = f"http://127.0.0.1:{shop.port}"
+        kinds = [measure(url, CLIENTS, OVER_S, streams=streams) for streams in (False, True)]
+        return await asyncio.gather(*kinds)
+
+    for told in asyncio.run(both()):
+        assert told.clients == CLIENTS
+        assert told.p99 < P99_MS, told
