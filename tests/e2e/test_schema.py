@@ -25,7 +25,7 @@ CHECKS = [
 ]
 
 #: Requests of each operation.
-EXAMPLES = 25
+EXAMPLES = 15
 
 #: So long may a request be held.
 HELD_S = 0.5

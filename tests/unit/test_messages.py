@@ -109,6 +109,7 @@ VOCABULARIES = {
         "Follow": "after wait_s version",
         "Followed": "events last missed deaf ending",
         "Forward": "work token",
+        "Full": "retry_after_s",
         "Health": "name problem running queued",
         "KeyReused": "job_id",
         "OnConflict": "reject attach replace after",

@@ -392,8 +392,8 @@ def install_plugin(folder):
     (metadata / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines, ""]))
 
 
-def test_a_job_can_follow_another_of_its_object():
-    hasty = VirtualHasty(invoice)
+def test_a_job_can_follow_another_of_its_object(virtual_hasty):
+    hasty = virtual_hasty(invoice)
     first = hasty.submit("order-1", "invoice", Order(items=["tea"]))
     after = hasty.submit("order-1", "invoice", Order(items=["milk"]), on_conflict="after")
     assert (after.run, after.status) == (2, "scheduled")
