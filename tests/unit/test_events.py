@@ -339,6 +339,19 @@ async def test_a_job_whose_end_lies_in_a_gap_has_a_stream_that_ends():
 
 
 @virtually
+async def test_a_job_that_ends_while_the_herald_is_away_is_told_of_when_it_is_back():
+    async with running(sleep_s=SLEEP_S) as (system, client):
+        job_id = await submitted(client, "video-1")
+        async with following(system.app(), f"/v1/jobs/{job_id}/events") as stream_:
+            await stream_.some(2)
+            herald, system.herald = system.herald, None
+            await asyncio.sleep(SLEEP_S + 120)
+            assert stream_.taken() == []
+            system.herald = herald
+            assert told(await stream_.rest()) == whole_life(job_id)[2:]
+
+
+@virtually
 async def test_a_job_that_there_is_not_has_no_stream():
     async with running() as (_system, client):
         answer = await client.get("/v1/jobs/unknown/events")
