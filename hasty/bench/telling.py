@@ -43,9 +43,16 @@ class _Client(asyncio.Protocol):
         self._request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n".encode()
         self.told: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._tail = b""
+        self._transport: asyncio.WriteTransport | None = None
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._transport is not None:
+            self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -68,9 +75,13 @@ async def measure(url: str, clients: int, over_s: float, *, streams: bool) -> To
     async with httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S, trust_env=False) as http:
         ids = await _submit(http, clients, over_s)
         waiting = [await _connect(url, job_id, streams=streams) for job_id in ids]
-        told_at = await asyncio.wait_for(
-            asyncio.gather(*(each.told for each in waiting)), over_s + _PATIENCE_S
-        )
+        try:
+            told_at = await asyncio.wait_for(
+                asyncio.gather(*(each.told for each in waiting)), over_s + _PATIENCE_S
+            )
+        finally:
+            for client in waiting:
+                client.close()
         ended_at = [float((await http.get(f"/v1/jobs/{job_id}")).json()["result"]) for job_id in ids]
     return _told([(told - ended) * 1000 for told, ended in zip(told_at, ended_at, strict=True)])
 
