@@ -5,11 +5,13 @@ connects: Ray does not restart an actor whose constructor raised.
 """
 
 import asyncio
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 import uuid_utils
 
+from hasty.actors.clerk import Clerk
 from hasty.actors.dispatcher import Dispatcher, Draft
 from hasty.actors.herald import Herald
 from hasty.actors.registry import Registry
@@ -165,6 +167,10 @@ class ClerkHost:
         ]
 
     async def _serve(self, settings: Settings, clock: SystemClock) -> None:
+        """Serve; whatever goes wrong before there is an office is tried again."""
+        await Clerk(clock, {"office": functools.partial(self._open, settings, clock)}).serve()
+
+    async def _open(self, settings: Settings, clock: SystemClock) -> None:
         wanted = await deployed(settings, clock)
         neighbours = Neighbours(registry_ref(settings), dispatcher_ref(settings), mint_job_id)
         self._office = open_office(wanted, clock, neighbours)

@@ -481,6 +481,28 @@ async def test_the_answer_waits_no_longer_than_it_was_asked_to():
 
 
 @virtually
+async def test_an_end_while_the_job_is_being_looked_at_is_not_missed():
+    async with running(sleep_s=SLEEP_S) as (system, client):
+        job_id = await submitted(client, "video-1")
+        await asyncio.sleep(SLEEP_S - 1)
+        get = system.jobs.get
+
+        async def slow(job_ids):
+            found = await get(job_ids)
+            await asyncio.sleep(2)
+            return found
+
+        system.jobs.get = slow
+        hub = system.hub()
+        system.hub = lambda: hub
+        async with system.client() as other:
+            began = now()
+            assert (await other.get(f"/v1/jobs/{job_id}?wait=60")).json()["status"] == "finished"
+            assert now() - began < 5
+        assert not hub.busy
+
+
+@virtually
 async def test_a_cancel_ends_the_waiting():
     async with running(sleep_s=SLEEP_S) as (_system, client):
         job_id = await submitted(client, "video-1")

@@ -12,11 +12,13 @@ from hasty.actors.herald import TOLD_AT_ONCE
 from hasty.api import hub as hub_module
 from hasty.api.hub import Hub
 from hasty.api.listener import QUEUED
+from hasty.dispatch import Mark
 from hasty.errors import Draining, EventsOff, Unreachable
-from hasty.messages import EventType, Follow, Followed
+from hasty.job import Progress
+from hasty.messages import EventType, Follow, Followed, Progressed
 from hasty.store.base import Wanted
 from hasty.testing import VirtualClock, run_virtually
-from tests.unit.examples import repeatable
+from tests.unit.examples import NOW, repeatable
 from tests.unit.following import KEEP_S, Follower, World
 
 ALL = Wanted()
@@ -211,6 +213,28 @@ async def test_what_happens_while_what_was_before_is_read_comes_after_it_and_onc
             assert await listener.next(1.0) == []
         # And where it is not remembered.
         hub.tail.begin(already + 3)
+
+
+@virtually
+async def test_of_jobs_of_which_much_is_told_all_is_heard():
+    world = await a_world()
+    await world.come(2)
+    for number in range(1_500):
+        notes = [Progressed(f"job-{n}", Progress(NOW, number / 1_500)) for n in range(2)]
+        await world.jobs.mark([Mark("job-0", "w", 1, NOW), Mark("job-1", "w", 1, NOW)], 1)
+        await world.jobs.note(notes)
+    await until(lambda: len(world.events.all) == 3_004)
+    hub = world.hubs[0]
+    with await hub.listen(ALL, None):
+        hub.tail.begin(3_004)
+        listeners = [await hub.listen(Wanted(job_id=f"job-{n}"), 0) for n in (0, 1, 2)]
+        found = await asyncio.gather(
+            *(heard(each, count) for each, count in zip(listeners, (1_502, 1_502, 0), strict=True))
+        )
+        for number in (0, 1):
+            expected = [e for e in sorted(world.events.all.values()) if e.job_id == f"job-{number}"]
+            assert found[number] == expected
+        assert [await each.next(1.0) for each in listeners] == [[], [], []]
 
 
 @virtually

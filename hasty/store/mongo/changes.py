@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 #: So many changes at once, at most.
 _AT_ONCE = 1_000
 
-#: The server answers at the latest when it has waited for as long as it should; this is for the way.
-_ANSWER_S = 5.0
+#: The server answers when it has waited for as long as it should; but before it waits it looks through
+#: its whole log, in which others may have written much.
+_ANSWER_S = 60.0
 
 #: What the server says where its log does not reach back to a token, or is another one.
 _LOST = frozenset(

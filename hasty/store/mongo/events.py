@@ -88,7 +88,7 @@ class MongoEventStore:
             kept = await self._meta.find_one({"_id": "herald"})
             if kept is None:
                 kept = await self._begin()
-            cursor = self._events.find({"token": {"$exists": True}}, sort=_NEWEST, limit=1)
+            cursor = self._events.find({"token": {"$exists": True}}, sort=_NEWEST, limit=1, hint="_id_")
             newest = [*await cursor.to_list(), kept | {"_id": kept["seq"]}]
         last = max(newest, key=lambda found: found["_id"])
         # Of the same number, what was kept may be from further on in the log.

@@ -1,0 +1,123 @@
+"""A Gateway that Serve stops sends those away who follow or wait, and no other does."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from hasty.api.hub import Hub
+from hasty.clock import SystemClock
+from hasty.cluster import leaving
+from hasty.cluster.leaving import Leaving
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    monkeypatch.setattr(leaving, "_LOOK_S", 0.01)
+    monkeypatch.setattr(leaving, "_ANSWER_S", 0.2)
+
+
+class Replica:
+    """A health page on a port of its own."""
+
+    def __init__(self, status):
+        self.status = status
+        self.asked = 0
+        self.writers = []
+        self.hub = Hub(SystemClock())
+        self.app = Leaving(self._serve, self.hub)
+        self.enough = asyncio.Event()
+
+    async def _serve(self, scope, _receive, _send):
+        if scope.get("stays"):
+            with self.hub.watch("job"):
+                await self.enough.wait()
+
+    async def _answer(self, reader, writer):
+        request = await reader.readline()
+        assert request == b"GET /-/healthz HTTP/1.1\r\n"
+        self.asked += 1
+        self.writers.append(writer)
+        if self.status is not None:
+            writer.write(b"HTTP/1.1 " + self.status + b"\r\n\r\n")
+            writer.close()
+
+    async def ask(self, **scope):
+        await self.app({"type": "http", "server": self.address, **scope}, None, None)
+
+    async def looked(self, times=3):
+        wanted = self.asked + times
+        await until(lambda: self.asked >= wanted)
+
+
+async def until(holds):
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110  it is in another task
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def replica(status=b"200 OK"):
+    found = Replica(status)
+    server = await asyncio.start_server(found._answer, "127.0.0.1", 0)
+    found.server, found.address = server, server.sockets[0].getsockname()
+    staying = asyncio.ensure_future(found.ask(stays=True))
+    try:
+        yield found
+    finally:
+        found.enough.set()
+        await staying
+        found.app._looking.cancel()
+        await asyncio.wait({found.app._looking})
+        server.close()
+        for writer in found.writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def test_one_that_is_well_keeps_them():
+    async with replica() as found:
+        await found.looked(10)
+        assert not found.hub.ending
+
+
+async def test_one_that_says_it_is_not_lets_them_go():
+    async with replica() as found:
+        await found.looked()
+        found.status = b"503 Service Unavailable"
+        await until(lambda: found.hub.ending)
+
+
+async def test_one_that_stopped_listening_lets_them_go():
+    async with replica() as found:
+        await found.looked()
+        found.server.close()
+        await found.server.wait_closed()
+        await until(lambda: found.hub.ending)
+
+
+async def test_one_that_was_never_well_keeps_them():
+    async with replica(b"503 Service Unavailable") as found:
+        await found.looked(10)
+        assert not found.hub.ending
+
+
+@pytest.mark.parametrize("says", [None, b""])
+async def test_one_that_says_nothing_keeps_them(says):
+    async with replica() as found:
+        await found.looked()
+        found.status = says
+        await found.looked()
+        assert not found.hub.ending
+
+
+async def test_while_nobody_is_there_nobody_looks():
+    async with replica() as found:
+        await found.looked()
+        found.enough.set()
+        await until(lambda: not found.hub.busy)
+        await asyncio.sleep(0.05)
+        seen = found.asked
+        await asyncio.sleep(0.1)
+        assert found.asked == seen
