@@ -22,7 +22,7 @@ from hasty.dispatch import Attended, Offered
 from hasty.dispatch.crew import Crew
 from hasty.errors import TryAgainLater
 from hasty.job import Status
-from hasty.messages import Accepted
+from hasty.messages import Accepted, OnConflict
 from hasty.rerun import Begin, Past, begun
 from hasty.store.base import Blame, Claimed, Found, settled_fields
 from hasty.store.memory import MemoryJobStore, MemoryLedger
@@ -221,7 +221,7 @@ class RemembersNoAttachment(MemoryJobStore):
         return None
 
 
-@breaks("P1 a key has two answers", under={"store_refuses": 0.3})
+@breaks("P1 a key has two answers", under={"store_refuses": 0.3, "conflicts": [OnConflict.ATTACH]})
 class AnswersBeforeItRemembers(Precedents):
     async def _remember(self, attached):
         self._later = asyncio.ensure_future(super()._remember(attached))

@@ -89,7 +89,12 @@ class World(System):
     """A system under observation, and the hand of fate."""
 
     def __init__(
-        self, seed: int, parts: Parts | None = None, faults: Sequence[str] = FAULTS, **weather: float
+        self,
+        seed: int,
+        parts: Parts | None = None,
+        faults: Sequence[str] = FAULTS,
+        conflicts: Sequence[OnConflict] = CONFLICTS,
+        **weather: float,
     ) -> None:
         self.observer: Observer
         super().__init__(
@@ -112,7 +117,7 @@ class World(System):
         self._fated = True
         #: Every so many requests are for a job whose code takes its process down, each time.
         self.deadly_every = DEADLY
-        self.conflicts: Sequence[OnConflict] = CONFLICTS
+        self.conflicts = conflicts
         self.faults = faults
         self.frozen_for_good: list[Place] = []
         self.start_all()
