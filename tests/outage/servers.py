@@ -30,7 +30,8 @@ def memory_folder() -> Iterator[Path]:
 class Member:
     """One mongod of a set, with the server's own failpoints open to us."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
+        self._options = options
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.folder = folder
@@ -60,6 +61,7 @@ class Member:
             "--setParameter=diagnosticDataCollectionEnabled=false",
             "--setParameter=enableTestCommands=1",
             "--quiet",
+            *self._options,
         ]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
@@ -112,8 +114,8 @@ class Member:
 class ReplicaSet:
     """Members that notice within a second or two that one of them is gone."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self.members = [Member(folder / str(number)) for number in range(size)]
+    def __init__(self, folder: Path, size: int, options: tuple[str, ...] = ()) -> None:
+        self.members = [Member(folder / str(number), options) for number in range(size)]
         self.uri = f"mongodb://{','.join(m.address for m in self.members)}/?replicaSet={SET}"
 
     def initiate(self) -> None:
@@ -144,9 +146,9 @@ class ReplicaSet:
 
 
 @contextmanager
-def replica_set(size: int) -> Iterator[ReplicaSet]:
+def replica_set(size: int, *options: str) -> Iterator[ReplicaSet]:
     with memory_folder() as folder:
-        servers = ReplicaSet(folder, size)
+        servers = ReplicaSet(folder, size, options)
         try:
             servers.initiate()
             yield servers
