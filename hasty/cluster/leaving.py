@@ -15,6 +15,9 @@ from hasty.api.hub import Hub
 #: How often it is looked, while anybody follows or waits.
 _LOOK_S = 0.5
 
+#: So many addresses are looked at.
+_ADDRESSES = 4
+
 #: A page that takes longer says nothing.
 _ANSWER_S = 2.0
 
@@ -24,35 +27,41 @@ _logger = logging.getLogger("hasty.api")
 
 
 class Leaving:
-    """An application whose hub lets everybody go when its replica is to stop."""
+    """An application whose hub lets everybody go when its replica is to stop.
+
+    Requests name the address at which they came in. Until HAProxy knows the replica it is that of a
+    proxy of Serve's, which has a page, too; so all are looked at.
+    """
 
     def __init__(self, app: ASGIApp, hub: Hub) -> None:
-        """Serve `app`; nothing is asked before the first request says at which address."""
+        """Serve `app`; nothing is asked before the first request."""
         self._app = app
         self._hub = hub
+        #: Whether the page at an address was well.
+        self._well: dict[tuple[str, int], bool] = {}
         self._looking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if self._looking is None and scope.get("server"):
-            host, port = scope["server"]
+        address = scope.get("server")
+        if address and len(self._well) < _ADDRESSES:
+            self._well.setdefault(tuple(address), False)
+        if self._looking is None:
             loop = asyncio.get_running_loop()
-            self._looking = loop.create_task(self._look(host, port), context=contextvars.Context())
+            self._looking = loop.create_task(self._look(), context=contextvars.Context())
         await self._app(scope, receive, send)
 
-    async def _look(self, host: str, port: int) -> None:
-        """Look until the page, which was well, is not."""
-        was_well = False
+    async def _look(self) -> None:
+        """Look until a page that was well is not."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            if not self._hub.busy:
-                continue
-            well = await _is_well(host, port)
-            if was_well and well is False:
-                _logger.info("this Gateway is being stopped: its streams end")
-                self._hub.end()
-                return
-            was_well = well or was_well
+            for address in tuple(self._well) if self._hub.busy else ():
+                well = await _is_well(*address)
+                if self._well[address] and well is False:
+                    _logger.info("this Gateway is being stopped: its streams end")
+                    self._hub.end()
+                    return
+                self._well[address] = well or self._well[address]
 
 
 async def _is_well(host: str, port: int) -> bool | None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,9 +94,24 @@ def test_hasty_deploy_and_again(environment):
     until(lambda: state_of(port, "elsewhere")["queued"] == 1, "the job to wait in its pool")
     assert state_of(port, "elsewhere")["present"] == 0
     # There is a place now; who was never placed is ordered anew.
-    deploy(environment | {"HASTY_POOLS": json.dumps(pools | {"elsewhere": {"resources": {"licence": 0.5}}})})
-    assert result_of(port, waiting) == "placed"
+    with following(port) as stream:
+        deploy(
+            environment | {"HASTY_POOLS": json.dumps(pools | {"elsewhere": {"resources": {"licence": 0.5}}})}
+        )
+        assert result_of(port, waiting) == "placed"
+        # It ends with its Gateway, and is not cut off: that would raise.
+        assert b"event: job.finished" in stream.result(60)
     assert {pool["outdated"] for pool in v1(port, "/pools")["pools"]} == {0}
+
+
+@contextmanager
+def following(port: str):
+    """Read a stream of events to its end, in a thread."""
+    with (
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/events", timeout=60) as answer,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        yield threads.submit(answer.read)
 
 
 def state_of(port: str, name: str) -> dict:

@@ -72,6 +72,31 @@ def test_a_frozen_registry_is_replaced(patient, frozen):
     assert time.monotonic() - at < REPLACED_WITHIN_S
 
 
+def test_a_frozen_clerk_is_replaced_and_what_happened_meanwhile_is_told(patient, records, frozen):
+    jobs = [patient.submit(object_id) for object_id in some_objects(5)]
+    events = records.hasty_api.events
+
+    def told_of():
+        return len(events.distinct("job_id", {"job_id": {"$in": jobs}}))
+
+    until(lambda: told_of() == 5, "five jobs to be told of")
+    frozen(patient.actor("ray::ClerkHost"))
+    at = time.monotonic()
+    jobs += [patient.submit(object_id) for object_id in some_objects(5)]
+    until(
+        lambda: len(events.distinct("job_id", {"job_id": {"$in": jobs}})) == 10, "ten jobs to be told of", 60
+    )
+    assert time.monotonic() - at < REPLACED_WITHIN_S
+    assert {patient.wait_for_end(job)["status"] for job in jobs} == {"finished"}
+    ends = {"job_id": {"$in": jobs}, "type": "job.finished"}
+    until(lambda: events.count_documents(ends) == 10, "ten ends to be told of")
+    numbers = [event["_id"] for event in events.find({}, {"_id": 1}, sort={"_id": 1})]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    for job in jobs:
+        told = [event["type"] for event in events.find({"job_id": job}, sort={"_id": 1})]
+        assert told in (["job.queued", "job.running", "job.finished"], ["job.queued", "job.finished"])
+
+
 def admitted(running, object_id) -> bool:
     try:
         return running.post(object_id)[0] in {201, 400}

@@ -43,7 +43,7 @@ class Replica:
             writer.close()
 
     async def ask(self, **scope):
-        await self.app({"type": "http", "server": self.address, **scope}, None, None)
+        await self.app({"type": "http", "server": self.address} | scope, None, None)
 
     async def looked(self, times=3):
         wanted = self.asked + times
@@ -95,6 +95,19 @@ async def test_one_that_stopped_listening_lets_them_go():
         found.server.close()
         await found.server.wait_closed()
         await until(lambda: found.hub.ending)
+
+
+async def test_a_request_that_came_in_elsewhere_first_makes_no_difference():
+    async with replica() as other, replica() as found:
+        found.app._well.clear()
+        await found.ask(server=other.address)
+        await other.looked()
+        assert not found.hub.ending
+        await found.ask()
+        await found.looked()
+        found.status = b"503 Service Unavailable"
+        await until(lambda: found.hub.ending)
+        assert not other.hub.ending
 
 
 async def test_one_that_was_never_well_keeps_them():
