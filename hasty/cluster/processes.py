@@ -5,7 +5,6 @@ import contextlib
 import functools
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,6 +12,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hasty.messages import Process
+from hasty.pids import started
 
 #: A node that does not carry out a kill within this is itself in trouble, and judged by Ray.
 _KILL_WITHIN_S = 10.0
@@ -20,7 +20,7 @@ _KILL_WITHIN_S = 10.0
 
 def this_process() -> Process:
     """Name the process that asks."""
-    return Process(_this_node(), os.getpid(), _started(os.getpid()))
+    return Process(_this_node(), os.getpid(), started(os.getpid()))
 
 
 async def kill(process: Process) -> None:
@@ -37,25 +37,15 @@ async def kill(process: Process) -> None:
         await asyncio.wait_for(ordered, _KILL_WITHIN_S)
 
 
-def _kill_here(pid: int, started: int) -> None:
+def _kill_here(pid: int, since: int) -> None:
     """Kill by a handle on the process: between looking and killing, its number could be given away."""
     with contextlib.suppress(ProcessLookupError):
         handle = os.pidfd_open(pid)
         try:
-            if _started(pid) == started:
+            if started(pid) == since:
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
         finally:
             os.close(handle)
-
-
-def _started(pid: int) -> int:
-    """Return when a process started, in clock ticks since the system's boot."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        raise ProcessLookupError(pid) from None
-    # The second field, the name, is in parentheses and may hold anything.
-    return int(stat.rpartition(")")[2].split()[19])
 
 
 @functools.cache

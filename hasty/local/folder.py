@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import psutil
 
 from hasty.errors import AlreadyRunning, CannotStart
+from hasty.pids import started
 from hasty.webhooks import new_secret
 
 
@@ -55,8 +56,7 @@ class DataFolder:
             lock.close()
             return False
         lock.truncate(0)
-        this = psutil.Process()
-        lock.write(f"{this.pid} {this.create_time()}")
+        lock.write(f"{os.getpid()} {started(os.getpid())}")
         lock.flush()
         self._lock = lock
         return True
@@ -67,11 +67,11 @@ class DataFolder:
         What an earlier holder said is not believed: its number may be another process by now.
         """
         try:
-            pid, started = (self.path / "lock").read_text().split()
-            process = psutil.Process(int(pid))
+            pid, since = map(int, (self.path / "lock").read_text().split())
+            process = psutil.Process(pid)
+            return process if started(pid) == since else None
         except (OSError, ValueError, psutil.NoSuchProcess):
             return None
-        return process if process.create_time() == float(started) else None
 
     def release(self) -> None:
         """Stop to be its holder."""

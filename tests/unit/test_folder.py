@@ -24,13 +24,18 @@ def test_the_holder_of_a_folder_is_known(folder):
     assert DataFolder(folder.path).holder() == psutil.Process()
 
 
+def test_the_holder_is_known_also_when_the_clock_was_set_meanwhile(folder, monkeypatch):
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 0.0)
+    assert DataFolder(folder.path).holder() == psutil.Process()
+
+
 def test_a_second_one_is_refused(folder):
     with pytest.raises(CannotStart, match="in use"):
         DataFolder(folder.path).hold()
 
 
 @pytest.mark.parametrize(
-    "said", ["", "0", f"{os.getpid()}", f"{os.getpid()} 1.5", "1 0.0", f"{2**22} 1.0", "not a number"]
+    "said", ["", "0", f"{os.getpid()}", f"{os.getpid()} 15", "1 -1", f"{2**22} 1", "not a number"]
 )
 def test_a_holder_that_did_not_say_who_it_is_or_is_gone_is_nobody(folder, said):
     (folder.path / "lock").write_text(said)
