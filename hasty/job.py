@@ -245,6 +245,11 @@ class Job:
         return self.turn_due is not None
 
     @property
+    def passed_over(self) -> bool:
+        """Whether it ended without its turn: its object stands as if it had never been."""
+        return self.waits_for_turn and not self.live
+
+    @property
     def in_queue(self) -> bool:
         """Whether it may run now: it has not ended, and waits for no later time."""
         return self.live and self.status is not Status.SCHEDULED

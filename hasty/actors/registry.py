@@ -125,7 +125,7 @@ class Registry:
         turned_away: list[tuple[Request, TurnedAway]] = []
         keys: set[str | None] = set()
         for request in requests:
-            if request.object_id in chosen or (request.idempotency_key or None) in keys:
+            if request.object_id in chosen or request.idempotency_key in keys:
                 again.append(request)
                 continue
             known = past.get(request.object_id)
@@ -170,7 +170,7 @@ class Registry:
         while passed_over := {
             object_id: job.follows
             for object_id, job in standing.items()
-            if job is not None and job.waits_for_turn and not job.live
+            if job is not None and job.passed_over
         }:
             before = await self._jobs.get({job_id for job_id in passed_over.values() if job_id is not None})
             standing |= {object_id: before.get(job_id or "") for object_id, job_id in passed_over.items()}

@@ -72,7 +72,7 @@ class ObjectJobs(NamedTuple):
         """Sort out an object's jobs, newest first, at least as far as one that has had its turn."""
         if not jobs:
             return None
-        standing = (job for job in jobs if job.live or not job.waits_for_turn)
+        standing = (job for job in jobs if not job.passed_over)
         last = (job for job in jobs if not job.waits_for_turn)
         return cls(jobs[0], next(standing, None), next(last, None))
 

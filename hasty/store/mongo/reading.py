@@ -69,7 +69,7 @@ class MongoJobReader:
                 async for found in cursor:
                     job = job_of(found)
                     # Of the others between there may be very many.
-                    if not jobs or job.live or not job.waits_for_turn:
+                    if not jobs or not job.passed_over:
                         jobs.append(job)
                     if not job.waits_for_turn:
                         break
