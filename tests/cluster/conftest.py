@@ -8,7 +8,7 @@ from pymongo import MongoClient
 from tests.running import Running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def instances():
     """Both, started at the same time."""
     patient = Running(sleep_min_s=3, sleep_max_s=3)

@@ -10,11 +10,16 @@ from tests.running import Running, short_folder
 
 
 def pytest_collection_modifyitems(items):
-    """What takes as long as jobs sleep is begun early, and looked at when everything else is done."""
-    items.sort(key=lambda item: item.get_closest_marker("at_the_end") is not None)
+    """What takes long by itself is begun early, and looked at when everything else is done."""
+    items.sort(key=_turn)
 
 
-@pytest.fixture(scope="session")
+def _turn(item) -> int:
+    marks = {mark.name for mark in item.iter_markers()}
+    return ("at_the_end" in marks) - ("at_the_start" in marks)
+
+
+@pytest.fixture(scope="package")
 def hasty():
     running = Running(webhook_allow="127.0.0.1")
     running.start(command=["make", "--silent", "run"]).wait_until_ready()
@@ -23,7 +28,7 @@ def hasty():
     shutil.rmtree(running.data_dir)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop():
     """A hasty with the README's handler, started as it says in the folder of that; `sleep` takes 2 to 12 s.
 

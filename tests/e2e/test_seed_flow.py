@@ -18,7 +18,7 @@ from tests.running import HASTY, Running, leftovers, until
 WAIT = "you need to wait 5 minutes before rerunning the same job"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def flow(hasty):
     """The job of the flow, which was just admitted, and what a client will read that waits for its end."""
     status, body, _ = hasty.post("video-2")
@@ -47,7 +47,7 @@ def test_a_job_is_admitted_once_and_runs(hasty, flow):
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def crowd(hasty):
     """5,000 jobs for the default pool, with the default sleep of 15 to 45 s: how they were answered."""
     command = [sys.executable, "-m", "hasty.bench.load", str(hasty.port), "64", "30", "5000"]

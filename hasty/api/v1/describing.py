@@ -1,6 +1,8 @@
 """How `/v1` reads bodies, and describes them and its problems in OpenAPI."""
 
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -30,8 +32,14 @@ def parse(model: type[Body], body: bytes) -> Body:
 
 def body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """Describe a body. It is read by us: bounded, whatever the client calls it, told apart in our words."""
-    content = {"application/json": {"schema": model.model_json_schema(ref_template=REFERENCE)}}
+    # Whoever gathers it takes it apart.
+    content = {"application/json": {"schema": deepcopy(_schema(model))}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(ref_template=REFERENCE)
 
 
 def gather(description: dict[str, Any], *models: type[BaseModel]) -> None:
@@ -39,7 +47,7 @@ def gather(description: dict[str, Any], *models: type[BaseModel]) -> None:
     known = description["components"]["schemas"]
     schemas = [media["schema"] for media in _media(description)]
     for model in models:
-        known[model.__name__] = model.model_json_schema(ref_template=REFERENCE)
+        known[model.__name__] = deepcopy(_schema(model))
         schemas.append(known[model.__name__])
     for schema in schemas:
         known |= schema.pop("$defs", {})

@@ -84,7 +84,7 @@ def test_hasty_deploy_and_again(environment):
     port = environment["HASTY_HTTP_PORT"]
     gpu = {"num_gpus": 0.5, "resources": {"licence": 0.5}, "runtime_env": {"env_vars": {"GREETING": "hello"}}}
     pools = {"gpu": gpu, "elsewhere": {"resources": {"nowhere": 1}}}
-    environment |= {"HASTY_HANDLERS": "tests.cluster.placed", "PYTHONPATH": str(ROOT)}
+    environment |= {"HASTY_HANDLERS": "tests.operating.placed", "PYTHONPATH": str(ROOT)}
     deploy(environment | {"HASTY_POOLS": json.dumps(pools)})
     a_job_ends(port)
     seen = v1(port, "/jobs", {"object_id": "a", "handler": "looks"})
