@@ -23,7 +23,7 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 test: install ## Run the whole test suite
 	@trap 'kill $$rest 2>/dev/null; wait $$rest' INT TERM; \
 	nice -n 19 $(BIN)/python -m pytest tests/contract tests/outage tests/sim tests/unit >.test-rest.log 2>&1 & rest=$$!; \
-	$(BIN)/python -m pytest --durations=8 tests/chaos tests/cluster tests/e2e tests/operating; real=$$?; \
+	$(BIN)/python -m pytest --durations=8 tests/chaos tests/cluster tests/e2e tests/jobs tests/operating; real=$$?; \
 	wait $$rest; others=$$?; cat .test-rest.log; rm .test-rest.log; \
 	exit $$((real | others))
 

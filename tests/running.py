@@ -12,8 +12,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
+from pymongo import MongoClient
 
 from hasty.local.folder import DataFolder
 from hasty.local.processes import processes_of
@@ -41,7 +43,7 @@ def until(happened, what: str, within_s: float = PATIENCE_S):
     deadline = time.monotonic() + within_s
     while not (found := happened()):
         assert time.monotonic() < deadline, f"waited {within_s} s in vain: {what}"
-        time.sleep(0.02)  # between two looks; what is waited for is the thing
+        time.sleep(0.05)  # between two looks; what is waited for is the thing
     return found
 
 
@@ -137,6 +139,11 @@ class Running:
 
     def actors(self, title: str) -> list[psutil.Process]:
         return [process for process in self.processes() if title in _title(process)]
+
+    def databases(self) -> MongoClient[dict[str, Any]]:
+        """Its embedded MongoDB, to look at what really happened; close it."""
+        socket = str(self.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
+        return MongoClient(f"mongodb://{socket}/?directConnection=true", tz_aware=True)
 
     # HTTP ------------------------------------------------------------------------------------
 

@@ -15,8 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
-import pytest
-from pymongo import MongoClient
 
 from tests.running import until
 
@@ -190,36 +188,6 @@ def test_while_mongod_is_frozen_clients_get_503_with_retry_after(patient):
     assert body["message"]
     assert int(headers["Retry-After"]) >= 1
     until(lambda: patient.ask("GET", "/readyz")[0] == 200, "hasty to be ready again")
-
-
-@pytest.mark.usefixtures("patient")
-def test_two_instances_live_side_by_side_and_an_overrun_is_cancelled_in_time(hurried):
-    (object_id,) = some_objects(1)
-    job_id = hurried.submit(object_id)
-    job = hurried.wait_for_end(job_id)
-    assert (job["status"], job["sleep_time_used"]) == ("cancelled", 0)
-
-
-def test_an_overrun_frees_its_slot_and_its_object(hurried):
-    (object_id,) = some_objects(1)
-    for _ in range(2):
-        job = until(lambda: accepted(hurried, object_id), "the window to open")
-        assert hurried.wait_for_end(job)["status"] == "cancelled"
-
-
-def accepted(running, object_id):
-    status, body, _ = running.post(object_id)
-    return body["message"]["job_id"] if status == 201 else None
-
-
-def test_a_cancelled_attempt_ran_between_its_timeout_and_a_second_more(hurried):
-    job_id = hurried.submit(some_objects(1)[0])
-    hurried.wait_for_end(job_id)
-    socket = str(hurried.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
-    with MongoClient(f"mongodb://{socket}/?directConnection=true") as client:
-        job = client.hasty_api.jobs.find_one({"_id": job_id})
-    took = job["ended_at"] - job["started_at"]
-    assert timedelta(seconds=2) <= took <= timedelta(seconds=3)
 
 
 def test_an_operator_killed_twice_is_replaced_and_ray_goes_on(patient):

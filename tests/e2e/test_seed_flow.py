@@ -9,7 +9,6 @@ import time
 from collections import Counter
 
 import pytest
-from pymongo import MongoClient
 
 from hasty.local.folder import DataFolder
 from tests.e2e.readme import UP
@@ -67,6 +66,10 @@ def test_it_has_finished_in_time_and_says_how_long_it_slept(hasty, flow):
     assert hasty.post("video-2")[:2] == (400, {"message": WAIT})
 
 
+def test_two_instances_live_side_by_side(hasty, shop):
+    assert [running.post("in-both")[0] for running in (hasty, shop, hasty, shop)] == [201, 201, 400, 400]
+
+
 def test_an_unknown_job_is_told_apart(hasty):
     assert hasty.ask("GET", "/nobody")[:2] == (400, {"message": "no job with id: nobody"})
 
@@ -122,8 +125,7 @@ def refusal(running: Running):
 @pytest.mark.at_the_end
 @pytest.mark.usefixtures("crowd")
 def test_the_5000_ran_at_the_same_time_and_ended_in_time(hasty):
-    socket = str(hasty.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
-    with MongoClient(f"mongodb://{socket}/?directConnection=true") as client:
+    with hasty.databases() as client:
         jobs = client.hasty_api.jobs
         bench = {"object_id": {"$regex": "^bench-"}}
         until(lambda: not jobs.count_documents({**bench, "live": True}), "the last job to end", 90)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pymongo import MongoClient
 
 from tests.running import HASTY, Running, short_folder, until
 
@@ -46,8 +45,7 @@ def busy():
 
 @pytest.fixture(scope="module")
 def databases(busy):
-    socket = str(busy.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
-    with MongoClient(f"mongodb://{socket}/?directConnection=true", tz_aware=True) as client:
+    with busy.databases() as client:
         yield client
 
 

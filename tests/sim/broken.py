@@ -403,7 +403,7 @@ class NobodyIsTooBusy(Crew):
         return leaving
 
 
-@breaks("P7 P10", under={"faults": ["roll", "resize"]})
+@breaks("P7 P10", under={"faults": ["redeploy", "resize"]})
 class DismissesTheBusy(Reign):
     def _machine(self, pool):
         with mock.patch("hasty.dispatch.machine.Crew", NobodyIsTooBusy):

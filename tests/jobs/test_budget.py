@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from pymongo import MongoClient
 
 from tests.running import until
 
@@ -16,8 +15,7 @@ BUDGET_SPENT_WITHIN_S = 60.0
 
 @pytest.fixture
 def ledger(hurried):
-    socket = str(hurried.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
-    with MongoClient(f"mongodb://{socket}/?directConnection=true", tz_aware=True) as client:
+    with hurried.databases() as client:
         yield client.hasty_worker.ledger
 
 

@@ -13,7 +13,6 @@ from datetime import timedelta
 
 import psutil
 import pytest
-from pymongo import MongoClient
 
 from tests.running import until
 
@@ -30,8 +29,7 @@ CLOCK_S = 0.2
 
 @pytest.fixture
 def records(hurried):
-    socket = str(hurried.data_dir / "mongod" / "mongod.sock").replace("/", "%2F")
-    with MongoClient(f"mongodb://{socket}/?directConnection=true", tz_aware=True) as client:
+    with hurried.databases() as client:
         yield client
 
 
