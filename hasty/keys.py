@@ -140,15 +140,17 @@ def rotate(
 ) -> tuple[ApiKey, str]:
     """Give a key a new secret; return its record, and the text that is shown once.
 
-    Its older secrets are good until the overlap ends, or their own time is over. The new one lasts
-    for `lifetime`; without that for as long as the newest was made to last. The id stays, and so
-    does everything that is known by it. The key must be live, with room for another secret.
+    Its older secrets are good until the overlap ends, their own time is over, or the key's is. The
+    new one lasts for `lifetime`, and the key with it; without that for as long as the newest was made
+    to last. The id stays, and so does everything that is known by it. The key must be live, with room
+    for another secret.
     """
     newest = key.credentials[0]
     if lifetime is None and newest.until is not None:
         lifetime = newest.until - newest.made_at
     credential, text = _mint_secret(key.id, now, lifetime)
-    ending = (_ended_by(older, now + overlap) for older in key.in_force(now))
+    end = now + overlap if credential.until is None else min(now + overlap, credential.until)
+    ending = (_ended_by(older, end) for older in key.in_force(now))
     older = tuple(each for each in ending if each.lasts(now))
     return replace(key, credentials=(credential, *older)), text
 

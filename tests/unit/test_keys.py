@@ -242,6 +242,15 @@ def test_a_new_secret_lasts_as_long_as_the_one_before_was_made_for_unless_it_is_
     assert rotate(longer, after(120), overlap=timedelta(0))[0].expires_at == after(120) + 3 * DAY
 
 
+def test_no_secret_lasts_longer_than_its_key():
+    """Else somebody could come in with a key that is shown as over, and that nobody can revoke."""
+    key, old = made()
+    key, new = rotate(key, NOW, overlap=DAY, lifetime=timedelta(hours=1))
+    assert not key.live(after(3_600))
+    assert standing(old, key, after(3_599)) == standing(new, key, after(3_599)) == Standing.VALID
+    assert standing(old, key, after(3_600)) == standing(new, key, after(3_600)) == Standing.EXPIRED
+
+
 def test_secrets_whose_time_is_over_are_not_kept():
     key, _ = made()
     for day in range(20):
