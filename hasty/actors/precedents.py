@@ -24,7 +24,7 @@ class Precedents:
             return requests
         known = await self._jobs.by_key(keys)
         answers |= {
-            request.job_id: _again(request, known[request.idempotency_key])
+            request.job_id: _to(request, again(known[request.idempotency_key], request.fingerprint))
             for request in requests
             if request.idempotency_key in known
         }
@@ -61,7 +61,7 @@ class Precedents:
         await self._jobs.attach([attachment for _, attachment in attached])
         known = await self._jobs.by_key({attachment.key for _, attachment in attached})
         return {
-            request.job_id: _again(request, known[key], replayed=False)
+            request.job_id: _new(again(known[key], request.fingerprint))
             for request, (key, _, _) in attached
             if key in known
         }
@@ -72,11 +72,23 @@ def accepted(job: Job) -> Accepted:
     return Accepted(job.work(), job.due_at)
 
 
-def _again(request: Request, known: Keyed, *, replayed: bool = True) -> Answer:
-    """Return the answer that was given under a request's key, unless that was for something else."""
+def again(known: Keyed, fingerprint: str | None) -> Accepted | Attached | KeyReused:
+    """Return the answer that was given under a key, unless that was for something else."""
     job = known.job
-    if known.fingerprint != request.fingerprint:
+    if known.fingerprint != fingerprint:
         return KeyReused(job.job_id)
     if not known.made:
-        return Attached(job.job_id, replayed)
-    return Accepted(job.work(), job.due_at, replayed=job.job_id != request.job_id)
+        return Attached(job.job_id, replayed=True)
+    return Accepted(job.work(), job.due_at, replayed=True)
+
+
+def _to(request: Request, answer: Accepted | Attached | KeyReused) -> Answer:
+    """Return an answer as this request gets it: its own job is nobody's earlier one."""
+    if isinstance(answer, Accepted) and answer.work.job_id == request.job_id:
+        return answer._replace(replayed=False)
+    return answer
+
+
+def _new(answer: Accepted | Attached | KeyReused) -> Answer:
+    """Return an answer as whoever was just attached gets it."""
+    return answer._replace(replayed=False) if isinstance(answer, Attached) else answer

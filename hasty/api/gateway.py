@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from hasty.actors.precedents import again
 from hasty.actors.refs import DispatcherRef, RegistryRef
 from hasty.api.order import Order
 from hasty.batching import Batcher
@@ -105,6 +106,7 @@ class Gateway:
             capacity_bytes=_WAITING_BYTES,
         )
         self._reads: Batcher[str, Job | None] = Batcher(self._read, capacity=_WAITING)
+        self._briefs: Batcher[str, Job | None] = Batcher(self._read_briefly, capacity=_WAITING)
 
     async def submit(self, object_id: str, handler: str = SLEEP, payload: Json = None) -> Work | Refused:
         """Order a job, with nothing special about it; return it, or why there is none. See `order`."""
@@ -118,8 +120,15 @@ class Gateway:
         Raises FixTheRequest: UnknownHandler, InvalidRequest, PayloadTooLarge, IdempotencyKeyReused. Raises
         TryAgainLater when no clear answer could be had: the job may exist or not.
         """
-        handler = self.check(order)
-        answer = await self._ask(order.request(self._mint(), handler))
+        try:
+            handler = self.check(order)
+        except FixTheRequest:
+            # What is wrong now was not when this key came first: its answer stands.
+            answer = await self._earlier(order)
+            if answer is None:
+                raise
+        else:
+            answer = await self._ask(order.request(self._mint(), handler))
         match answer:
             case Unknown():
                 raise StoreUnavailable(answer.why)
@@ -141,6 +150,11 @@ class Gateway:
         except (FixTheRequest, TryAgainLater) as error:
             return error
 
+    async def _earlier(self, order: Order) -> Answer | None:
+        """Return what was answered when this order's key came first. Raises StoreUnavailable."""
+        known = await self._jobs.by_key({order.key}) if order.key is not None else {}
+        return again(known[order.key], order.fingerprint) if order.key in known else None
+
     async def check_keys(self, orders: Sequence[Order]) -> None:
         """Raise IdempotencyKeyReused if one of these keys came before with another request.
 
@@ -152,20 +166,6 @@ class Gateway:
             if answer.fingerprint != wanted[key]:
                 raise _reused(answer.job.job_id)
 
-    def order_again(self, job: Job) -> Order:
-        """Return an order for the same work once more, for no longer than its handler may run now."""
-        handler = self._handler(job.handler)
-        longest_s = max(handler.timeout_s, handler.max_timeout_s or 0.0)
-        return Order(
-            job.object_id,
-            job.handler,
-            job.payload,
-            min(job.timeout_s, longest_s),
-            job.priority,
-            labels=job.labels,
-            webhook=job.webhook,
-        )
-
     def check(self, order: Order) -> Handler:
         """Return the handler of an order. Raises UnknownHandler, InvalidRequest, PayloadTooLarge."""
         handler = self._handler(order.handler)
@@ -174,9 +174,8 @@ class Gateway:
             raise InvalidRequest(
                 complaints=(("webhook", "must be left out: HASTY_WEBHOOK_SECRET is not set"),)
             )
-        longest_s = max(handler.timeout_s, handler.max_timeout_s or 0.0)
-        if order.timeout_s is not None and order.timeout_s > longest_s:
-            told = f"must be at most {longest_s:g}, the longest that {order.handler} may run"
+        if order.timeout_s is not None and order.timeout_s > handler.longest_s and not order.again:
+            told = f"must be at most {handler.longest_s:g}, the longest that {order.handler} may run"
             raise InvalidRequest(complaints=(("timeout", told),))
         return handler
 
@@ -198,18 +197,22 @@ class Gateway:
 
     async def get(self, job_id: str) -> Job | None:
         """Return the job. Raises StoreUnavailable."""
-        try:
-            async with asyncio.timeout(_ADMIT_WITHIN_S):
-                return await self._reads.submit(job_id)
-        except TimeoutError:
-            raise StoreUnavailable("MongoDB did not answer in time") from None
+        return await self._ask_store(self._reads, job_id)
 
     async def find(self, job_id: str) -> Job:
         """Return the job. Raises UnknownJob, StoreUnavailable."""
-        job = await self.get(job_id)
-        if job is None:
-            raise UnknownJob(f"There is no job with the id {job_id}.")
-        return job
+        return _known(job_id, await self.get(job_id))
+
+    async def find_briefly(self, job_id: str) -> Job:
+        """Return the job without its payload and its result. Raises UnknownJob, StoreUnavailable."""
+        return _known(job_id, await self._ask_store(self._briefs, job_id))
+
+    async def _ask_store(self, reads: Batcher[str, Job | None], job_id: str) -> Job | None:
+        try:
+            async with asyncio.timeout(_ADMIT_WITHIN_S):
+                return await reads.submit(job_id)
+        except TimeoutError:
+            raise StoreUnavailable("MongoDB did not answer in time") from None
 
     async def cancel(self, job_id: str, reason: str) -> tuple[Job, bool]:
         """End a job wherever it stands; return it as it stands then, and whether a cancel ended it.
@@ -272,6 +275,16 @@ class Gateway:
     async def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
         jobs = await self._jobs.get(set(job_ids))
         return [jobs.get(job_id) for job_id in job_ids]
+
+    async def _read_briefly(self, job_ids: Sequence[str]) -> list[Job | None]:
+        jobs = await self._jobs.brief(set(job_ids))
+        return [jobs.get(job_id) for job_id in job_ids]
+
+
+def _known(job_id: str, job: Job | None) -> Job:
+    if job is None:
+        raise UnknownJob(f"There is no job with the id {job_id}.")
+    return job
 
 
 def _reused(job_id: str) -> IdempotencyKeyReused:

@@ -3,10 +3,10 @@
 import hashlib
 import json
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from hasty.handlers import SLEEP, Handler
-from hasty.job import Json, Labels
+from hasty.job import Job, Json, Labels
 from hasty.messages import OnConflict, Request
 
 
@@ -30,12 +30,38 @@ class Order(NamedTuple):
     key: str | None = None
     #: What else was asked for in the same request, in short.
     batch: str = ""
+    #: Whether an earlier job is to run once more: for no longer than its handler may now.
+    again: bool = False
+
+    @classmethod
+    def once_more(cls, job: Job) -> Self:
+        """Order the same work as that of an earlier job."""
+        return cls(
+            job.object_id,
+            job.handler,
+            job.payload,
+            job.timeout_s,
+            job.priority,
+            labels=job.labels,
+            webhook=job.webhook,
+            again=True,
+        )
 
     @property
     def fingerprint(self) -> str:
-        """What is wanted, in short: the same for the same wish, whatever its key is."""
-        told = json.dumps(self._replace(key=None), sort_keys=True, default=datetime.isoformat)
+        """What is wanted, in short: the same for the same wish, whatever its key is.
+
+        What is not asked for is not in it: a later release, which knows more wishes, finds the same.
+        """
+        wishes = {name: wish for name, wish in self._asdict().items() if wish != _UNSAID.get(name, ...)}
+        wishes.pop("key", None)
+        told = json.dumps(wishes, sort_keys=True, default=datetime.isoformat)
         return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _timeout_s(self, handler: Handler) -> float:
+        if self.timeout_s is None:
+            return handler.timeout_s
+        return min(self.timeout_s, handler.longest_s) if self.again else self.timeout_s
 
     def request(self, job_id: str, handler: Handler) -> Request:
         """Return what the Registry is asked, under this job id."""
@@ -43,7 +69,7 @@ class Order(NamedTuple):
             job_id,
             self.object_id,
             self.handler,
-            handler.timeout_s if self.timeout_s is None else self.timeout_s,
+            self._timeout_s(handler),
             handler.window,
             self.payload,
             self.priority,
@@ -58,3 +84,6 @@ class Order(NamedTuple):
             self.key,
             self.fingerprint if self.key is not None else None,
         )
+
+
+_UNSAID = Order._field_defaults

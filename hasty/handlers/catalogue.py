@@ -94,6 +94,11 @@ class Handler:
         return self.signature.result
 
     @property
+    def longest_s(self) -> float:
+        """Longest that any attempt may run, in seconds."""
+        return max(self.timeout_s, self.max_timeout_s or 0.0)
+
+    @property
     def limits(self) -> list[Json]:
         """All that was said of it, for comparing."""
         others = {"function", "signature", "retry"}

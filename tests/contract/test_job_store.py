@@ -1,6 +1,7 @@
 """What `hasty.store.base.JobStore` promises."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hasty.dispatch import Mark, Settle
@@ -44,6 +45,18 @@ async def test_a_job_comes_back_as_it_was_inserted(jobs):
     other = a_job("job-2", run=2, pool="gpu", window=window, give_up_at=NOW + timedelta(seconds=9))
     assert await jobs.insert([job, other]) == {"job-1", "job-2"}
     assert await jobs.get(["job-1", "job-2", "unknown"]) == {"job-1": job, "job-2": other}
+
+
+async def test_in_brief_a_job_comes_without_what_may_be_heavy(jobs):
+    job = a_job(
+        payload={"a": 1}, idempotency_key="k", fingerprint="f", labels=(("a", "b"),), webhook="https://x"
+    )
+    await jobs.insert([job])
+    await jobs.settle([Settle("job-1", finished())], 1, NOW + timedelta(days=7))
+    whole = (await jobs.get(["job-1"]))["job-1"]
+    assert whole.payload == {"a": 1} and whole.result is not None
+    light = replace(whole, payload=None, result=None, idempotency_key=None, fingerprint=None)
+    assert await jobs.brief(["job-1", "unknown"]) == {"job-1": light}
 
 
 async def test_an_id_or_a_run_is_taken_once(jobs):

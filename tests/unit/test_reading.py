@@ -137,7 +137,9 @@ async def test_an_object_without_a_job_is_a_problem():
 
 
 @virtually
-@pytest.mark.parametrize("object_id", ["a/b", "/", "a//b/", " ", "ü?#&%", "é/\U0001f600", "x" * 512, "a%2Fb"])
+@pytest.mark.parametrize(
+    "object_id", ["a/b", "/", "a//b/", " ", "ü?#&%", "é/\U0001f600", "x" * 512, "a%2Fb", "a\nb", "a\n"]
+)
 async def test_an_object_is_found_whatever_its_name_is(object_id):
     async with running() as (_, client):
         await submitted(client, object_id=object_id)

@@ -744,6 +744,30 @@ async def test_a_rerun_may_attach_replace_or_come_after():
 
 
 @virtually
+async def test_a_repeat_gets_the_first_answer_also_from_a_release_that_would_refuse_it():
+    async with running(more=MORE) as (system, client):
+        wish = {"object_id": "x", "handler": "patient", "timeout": 60}
+        first = await made(client, headers=key("k"), **wish)
+        await asyncio.sleep(400)
+        rerun = await client.post(rerun_of(first["id"]), headers=key("r"))
+        assert rerun.status_code == 201
+        before = system.handlers
+        lesser = Handlers(*(replace(each, max_timeout_s=None) for each in before.values()))
+        for system.handlers in (lesser, Handlers(before["sleep"])):
+            async with system.client() as other:
+                again = await post(other, headers=key("k"), **wish)
+                assert (again.status_code, again.json()) == (201, first)
+                assert again.headers["idempotency-replayed"] == "true"
+                (of_many,) = (await other.post(BATCH, json={"jobs": [wish]})).json()["outcomes"]
+                assert of_many["status"] in {404, 422}
+                again = await other.post(rerun_of(first["id"]), headers=key("r"))
+                assert (again.status_code, again.content) == (201, rerun.content)
+                reused = await post(other, headers=key("k"), **wish | {"object_id": "y"})
+                problem(reused, 422, "idempotency_key_reused")
+                assert (await post(other, headers=key("new"), **wish)).status_code in {404, 422}
+
+
+@virtually
 async def test_a_rerun_may_take_no_longer_than_its_handler_may_now():
     async with running(more=MORE) as (system, client):
         first = await made(client, handler="patient", timeout=60)
@@ -811,6 +835,40 @@ async def many(client, *jobs, headers=None):
     assert all(set(outcome) == {"status", "job", "problem"} for outcome in outcomes)
     assert all((outcome["job"] is None) != (outcome["problem"] is None) for outcome in outcomes)
     return outcomes
+
+
+@virtually
+async def test_a_heavy_job_that_is_there_before_many_does_not_make_a_heavy_answer():
+    async with running() as (_, client):
+        heavy = {"object_id": "x", "payload": "p" * 200_000}
+        first = await made(client, **heavy)
+        body = {"jobs": [{"object_id": "x"}, {"object_id": "x", "on_conflict": "attach"}] * 500}
+        response = await client.post(BATCH, json=body)
+        refused, attached = response.json()["outcomes"][:2]
+        assert (refused["problem"]["job"]["id"], refused["problem"]["job"]["payload"]) == (first["id"], None)
+        assert (attached["job"]["id"], attached["job"]["payload"]) == (first["id"], None)
+        assert len(response.content) < 4_000_000
+        # One at a time it is told whole.
+        assert (
+            problem(await post(client, object_id="x"), 409, "rerun_window")["job"]["payload"] == "p" * 200_000
+        )
+
+
+@virtually
+async def test_bodies_that_arrive_slowly_are_bounded_all_together(monkeypatch):
+    monkeypatch.setattr("hasty.api.bodies.UNDER_WAY_LIMIT", 100)
+
+    async def stalls():
+        yield b"x" * 60
+        await asyncio.Event().wait()
+
+    async with running() as (_, client):
+        one = asyncio.ensure_future(client.post(JOBS, content=stalls()))
+        await asyncio.sleep(1)
+        told = problem(await client.post(JOBS, content=b"x" * 60), 503, "overloaded")
+        assert told["retry_after"] >= 1
+        assert (await one).status_code == 400
+        await made(client)
 
 
 def in_short(outcomes):

@@ -66,7 +66,7 @@ class Batch:
 
         The jobs are a list in JSON, or one for each line (`application/x-ndjson`). An `Idempotency-Key`
         stands for the whole: of a repeat, each accepted job has its first outcome, and the others are
-        tried again.
+        tried again. Jobs that were there before are shown without payload and result.
         """
         body = await read_body(request, BATCH_LIMIT)
         items = split(body, request.headers.get("content-type", ""))
@@ -81,9 +81,9 @@ class Batch:
 
     async def _tell(self, order: Order | HastyError, answer: Ordered) -> Outcome:
         try:
-            return await outcome(self._gateway, order, answer)
+            return await outcome(self._gateway.find_briefly, order, answer)
         except (FixTheRequest, TryAgainLater) as error:
-            return await outcome(self._gateway, order, error)
+            return await outcome(self._gateway.find_briefly, order, error)
 
 
 def split(body: bytes, media_type: str) -> Sequence[bytes | Any]:

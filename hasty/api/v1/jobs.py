@@ -35,16 +35,15 @@ class Jobs:
         """Run a job again: a new job, for the same, with the same payload, labels and webhook."""
         asked = parse(Rerun, await read_body(request) or b"{}")
         job = await self._gateway.find(request.path_params["job_id"])
-        order = self._gateway.order_again(job)
         return await self._answer(
-            order._replace(
+            Order.once_more(job)._replace(
                 on_conflict=asked.on_conflict, force=asked.force, key=key_of(request, f"rerun:{job.job_id}")
             )
         )
 
     async def _answer(self, order: Order) -> Response:
         answer = await self._gateway.order(order)
-        return respond_to(await outcome(self._gateway, order, answer))
+        return respond_to(await outcome(self._gateway.find, order, answer))
 
     async def cancel(self, request: Request) -> Response:
         """End a job, scheduled, queued or running; repeating it changes nothing. A 200 is durable.

@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from hasty.api.reading_schemas import ObjectView
 from hasty.api.v1.describing import path, problems
@@ -13,6 +14,15 @@ from hasty.rerun import Past, decide
 from hasty.store.base import JobReader, JobStore
 
 OBJECTS = "/v1/objects"
+
+
+class _Text(PathConvertor):
+    """The rest of the path, whatever is in it. Starlette's own ends before a newline."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("text", _Text())
 
 #: A new job with nothing special about it.
 _PLAIN = Asked(job_id="", object_id="", handler="", timeout_s=0.0, window=Window(0.0))
@@ -44,7 +54,7 @@ class Objects:
 def add_objects(app: FastAPI, reader: JobReader, jobs: JobStore) -> None:
     """Serve objects from `reader`, judged by the time of `jobs`."""
     app.get(
-        OBJECTS + "/{object_id:path}",
+        OBJECTS + "/{object_id:text}",
         response_model=ObjectView,
         responses=problems(404, 503),
         openapi_extra=path("object_id"),

@@ -1,11 +1,12 @@
 """What became of an order, as `/v1` tells it: alone, or as one of many."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
-from hasty.api.gateway import Gateway, Ordered
+from hasty.api.gateway import Ordered
 from hasty.api.order import Order
 from hasty.api.problems import error_document, refusal, respond
 from hasty.api.schemas import JobView, path_of
@@ -19,6 +20,10 @@ ATTACHED: dict[int | str, dict[str, Any]] = {
 }
 
 
+#: Finds a job. Raises UnknownJob, TryAgainLater.
+Find = Callable[[str], Awaitable[Job]]
+
+
 class Outcome(NamedTuple):
     """A job, or why there is none."""
 
@@ -29,26 +34,26 @@ class Outcome(NamedTuple):
     replayed: bool = False
 
 
-async def outcome(gateway: Gateway, order: Order | HastyError, answer: Ordered) -> Outcome:
-    """Tell what became of an order. Raises what Gateway.get raises, and UnknownJob."""
+async def outcome(find: Find, order: Order | HastyError, answer: Ordered) -> Outcome:
+    """Tell what became of an order; a job that was there before as `find` finds it. Raises what that does."""
     match answer:
         case Accepted() if isinstance(order, Order):
             return Outcome(201, JobView.accepted(answer, order), replayed=answer.replayed)
         case Attached():
-            found = await gateway.find(answer.job_id)
+            found = await find(answer.job_id)
             return Outcome(200, JobView.of(found), replayed=answer.replayed)
         case FixTheRequest() | TryAgainLater():
             told = error_document(answer)
             return Outcome(told["status"], problem=told)
     assert isinstance(answer, Refused)
-    told = refusal(answer, await _if_readable(gateway, answer.job_id))
+    told = refusal(answer, await _if_readable(find, answer.job_id))
     return Outcome(told["status"], problem=told)
 
 
-async def _if_readable(gateway: Gateway, job_id: str) -> Job | None:
+async def _if_readable(find: Find, job_id: str) -> Job | None:
     """Return the job that stands in the way. A refusal is told also where it cannot be read now."""
     try:
-        return await gateway.find(job_id)
+        return await find(job_id)
     except (TryAgainLater, UnknownJob):
         return None
 

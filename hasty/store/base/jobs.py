@@ -83,6 +83,13 @@ class JobStore(Protocol):
         """Return those of these jobs that exist; durable, never rolled back."""
         ...
 
+    async def brief(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """Return those of these jobs that exist, as `get` does, but without payloads, results and keys.
+
+        Those may weigh half a megabyte each.
+        """
+        ...
+
     async def existing(self, job_ids: Collection[str]) -> set[str]:
         """Return which of these jobs have a record, without reading them."""
         ...

@@ -51,6 +51,11 @@ class MemoryJobStore:
         """See `JobStore`."""
         return {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs}
 
+    async def brief(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """See `JobStore`."""
+        found = await self.get(job_ids)
+        return {job_id: _without_weight(job) for job_id, job in found.items()}
+
     async def existing(self, job_ids: Collection[str]) -> set[str]:
         """See `JobStore`."""
         return {job_id for job_id in job_ids if job_id in self.jobs}
@@ -265,3 +270,7 @@ class MemoryJobStore:
         gone = {job.job_id for job in old}
         self._keys = {key: held for key, held in self._keys.items() if held[0] not in gone}
         return [job.job_id for job in old]
+
+
+def _without_weight(job: Job) -> Job:
+    return dataclasses.replace(job, payload=None, result=None, idempotency_key=None, fingerprint=None)

@@ -165,6 +165,13 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
             cursor = self._jobs.find({"_id": {"$in": list(job_ids)}})
             return {found["_id"]: job_of(found) async for found in cursor}
 
+    async def brief(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """See `JobStore`."""
+        without = {"payload": 0, "result": 0, "keys": 0}
+        with clear_answers():
+            cursor = self._jobs.find({"_id": {"$in": list(job_ids)}}, without, hint="_id_")
+            return {found["_id"]: job_of(found | {"payload": None}) async for found in cursor}
+
     async def existing(self, job_ids: Collection[str]) -> set[str]:
         """See `JobStore`."""
         with clear_answers():

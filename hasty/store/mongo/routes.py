@@ -20,8 +20,11 @@ LIST_INDEXES = [
     ),
 ]
 
-#: An id is made so long before its job is accepted, at most, and by a clock that differs by so much.
-_ADMITTED_WITHIN = timedelta(seconds=10)
+#: An id is made so long before its job is accepted, and by a clock that differs by so much. A client's job
+#: waits for seconds; a schedule's firing, whose id was made when it was decided, for as long as too many
+#: jobs wait or MongoDB is away: beyond this it is not found by the time of its acceptance. The price is
+#: that the last pages of a list look at the jobs of so many minutes more.
+_ADMITTED_WITHIN = timedelta(minutes=5)
 _CLOCKS_DIFFER = timedelta(seconds=5)
 
 
