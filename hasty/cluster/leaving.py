@@ -7,7 +7,9 @@ application. But the replica's own health page, by which HAProxy knows it, says 
 import asyncio
 import contextvars
 import logging
+from collections.abc import Callable
 
+import psutil
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hasty.api.hub import Hub
@@ -29,23 +31,27 @@ _logger = logging.getLogger("hasty.api")
 class Leaving:
     """An application whose hub lets everybody go when its replica is to stop.
 
-    Requests name the address at which they came in. Until HAProxy knows the replica it is that of a
-    proxy of Serve's, which has a page, too; so all are looked at.
+    Requests name the address at which they came in. Until HAProxy knows the replica that is a proxy of
+    Serve's, which has a page, too, and may die while the replica goes on: it is not looked at.
     """
 
-    def __init__(self, app: ASGIApp, hub: Hub) -> None:
-        """Serve `app`; nothing is asked before the first request."""
+    def __init__(self, app: ASGIApp, hub: Hub, listens: Callable[[int], bool] | None = None) -> None:
+        """Serve `app`; nothing is asked before the first request.
+
+        `listens` tells whether this process listens at a port; by default the system is asked.
+        """
         self._app = app
         self._hub = hub
-        #: Whether the page at an address was well.
-        self._well: dict[tuple[str, int], bool] = {}
+        self._listens = listens or _this_process_listens
+        #: Whether the page at an address of this process was well; None: the address is somebody else's.
+        self._well: dict[tuple[str, int], bool | None] = {}
         self._looking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
         address = scope.get("server")
-        if address and len(self._well) < _ADDRESSES:
-            self._well.setdefault(tuple(address), False)
+        if address and tuple(address) not in self._well and len(self._well) < _ADDRESSES:
+            self._well[tuple(address)] = False if self._listens(address[1]) else None
         if self._looking is None:
             loop = asyncio.get_running_loop()
             self._looking = loop.create_task(self._look(), context=contextvars.Context())
@@ -55,13 +61,19 @@ class Leaving:
         """Look until a page that was well is not."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            for address in tuple(self._well) if self._hub.busy else ():
+            ours = [address for address, was_well in self._well.items() if was_well is not None]
+            for address in ours if self._hub.busy else ():
                 well = await _is_well(*address)
                 if self._well[address] and well is False:
                     _logger.info("this Gateway is being stopped: its streams end")
                     self._hub.end()
                     return
                 self._well[address] = well or self._well[address]
+
+
+def _this_process_listens(port: int) -> bool:
+    connections = psutil.Process().net_connections("tcp")
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
 async def _is_well(host: str, port: int) -> bool | None:

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -25,7 +28,7 @@ class Replica:
         self.asked = 0
         self.writers = []
         self.hub = Hub(SystemClock())
-        self.app = Leaving(self._serve, self.hub)
+        self.app = Leaving(self._serve, self.hub, lambda port: port == self.address[1])
         self.enough = asyncio.Event()
 
     async def _serve(self, scope, _receive, _send):
@@ -101,13 +104,25 @@ async def test_a_request_that_came_in_elsewhere_first_makes_no_difference():
     async with replica() as other, replica() as found:
         found.app._well.clear()
         await found.ask(server=other.address)
-        await other.looked()
-        assert not found.hub.ending
         await found.ask()
         await found.looked()
+        other.server.close()
+        await other.server.wait_closed()
+        await found.looked(10)
+        assert not found.hub.ending
         found.status = b"503 Service Unavailable"
         await until(lambda: found.hub.ending)
-        assert not other.hub.ending
+
+
+def test_a_process_knows_where_it_listens_itself():
+    there = "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1], flush=True); input()"
+    with socket.create_server(("127.0.0.1", 0)) as here:
+        assert leaving._this_process_listens(here.getsockname()[1])
+    elsewhere = subprocess.Popen([sys.executable, "-c", there], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert not leaving._this_process_listens(int(elsewhere.stdout.readline()))
+    finally:
+        elsewhere.communicate(b"\n")
 
 
 async def test_one_that_was_never_well_keeps_them():
