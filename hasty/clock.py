@@ -44,25 +44,25 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """Wall time as it was last told by an authority (MongoDB's primary), carried on by the monotonic clock.
+    """Wall time as it was last told by an authority (MongoDB's primary), carried on by the system's uptime.
 
     One authority keeps the rerun windows of several machines comparable. Somebody who sets this
-    machine's clock, forwards or back, moves no window.
+    machine's clock, forwards or back, moves no window; and one that was suspended knows how long.
     """
 
     def __init__(self) -> None:
         """Start with the machine's own time."""
         self._told = datetime.now(UTC)
-        self._told_at = time.monotonic()
+        self._told_at = _uptime()
 
     def follow(self, reference: datetime) -> timedelta:
         """Take `reference` as the time of this moment; return how far the machine's own time is behind it."""
-        self._told, self._told_at = reference, time.monotonic()
+        self._told, self._told_at = reference, _uptime()
         return reference - datetime.now(UTC)
 
     def now(self) -> datetime:
         """See `Clock.now`."""
-        return to_milliseconds(self._told + timedelta(seconds=time.monotonic() - self._told_at))
+        return to_milliseconds(self._told + timedelta(seconds=_uptime() - self._told_at))
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
@@ -71,3 +71,13 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """See `Clock.sleep`."""
         await asyncio.sleep(seconds)
+
+
+def _uptime() -> float:
+    """Seconds since an arbitrary moment, with those in which the machine was suspended.
+
+    Linux's monotonic clock leaves them out (clock_gettime(2)); other systems' counts them, or has no other.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()

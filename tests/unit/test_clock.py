@@ -54,3 +54,11 @@ async def test_sleeping_takes_as_long_as_it_says(loop_time):
     started = loop_time()
     await SystemClock().sleep(12.5)
     assert loop_time() - started == 12.5
+
+
+def test_wall_time_goes_on_while_the_machine_is_suspended(monkeypatch):
+    clock, before = SystemClock(), time.clock_gettime
+    clock.follow(datetime(2026, 1, 1, tzinfo=UTC))
+    suspended_s = {time.CLOCK_BOOTTIME: 3_600.0}
+    monkeypatch.setattr(time, "clock_gettime", lambda which: before(which) + suspended_s.get(which, 0.0))
+    assert timedelta() <= clock.now() - datetime(2026, 1, 1, 1, tzinfo=UTC) < timedelta(seconds=1)
