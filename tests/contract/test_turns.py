@@ -171,19 +171,6 @@ async def test_what_was_attached_meanwhile_is_known_after_the_turn(jobs):
     }
 
 
-async def test_a_pool_that_went_while_the_turn_was_decided_on_gets_nothing(jobs):
-    """The job was read before it was moved: it has its turn when it is looked at again."""
-    read = a_waiting(pool="gone")
-    await jobs.insert([read])
-    assert await jobs.adopt([DEFAULT_POOL]) == 1
-    assert await jobs.begin(at(after(60), read)) == ()
-    assert await queued(jobs, "gone") == []
-    (moved,) = await jobs.waiting(after(60), 9)
-    assert moved == replace(read, pool=DEFAULT_POOL)
-    assert names(await jobs.begin(at(after(60), moved))) == ["job-1"]
-    assert await queued(jobs) == ["job-1"]
-
-
 # Put off, and hastened -------------------------------------------------------------------------
 
 
@@ -272,21 +259,13 @@ async def test_the_backlog_is_what_may_run_or_never_had_its_turn_and_is_counted_
     assert await jobs.backlog(100) == 7
 
 
-async def test_those_that_wait_for_a_pool_that_is_gone_have_their_turn_in_the_default_one(jobs):
-    jobs_ = [a_waiting(name, pool="gone") for name in ("moves", "is skipped", "ended")]
-    await jobs.insert([*jobs_, a_waiting("stays", pool="gpu"), a_job("queued", object_id="q", pool="gone")])
+async def test_those_that_wait_for_a_pool_that_is_gone_are_moved_when_they_have_had_their_turn(jobs):
+    waiting = [a_waiting(name, pool="gone") for name in ("moves", "ended")] + [a_waiting("stays", pool="gpu")]
+    await jobs.insert([*waiting, a_job("queued", object_id="q", pool="gone")])
     await end(jobs, "ended")
-    assert await jobs.adopt([DEFAULT_POOL, "gpu"], {"is skipped"}) == 2
-    assert await jobs.adopt([DEFAULT_POOL, "gpu"], {"is skipped"}) == 0
-    found = await jobs.get(["moves", "is skipped", "ended", "stays", "queued"])
-    assert {name: job.pool for name, job in found.items()} == {
-        "moves": DEFAULT_POOL,
-        "is skipped": "gone",
-        "ended": "gone",
-        "stays": "gpu",
-        "queued": DEFAULT_POOL,
-    }
-    await jobs.begin(at(after(60), *(job for job in found.values() if job.live and job.waits_for_turn)))
+    assert await jobs.adopt([DEFAULT_POOL, "gpu"]) == 1
+    await jobs.begin(at(after(60), *waiting))
+    assert await jobs.adopt([DEFAULT_POOL, "gpu"]) == 1
     assert sorted(await queued(jobs)) == ["moves", "queued"]
     assert await queued(jobs, "gpu") == ["stays"]
 

@@ -155,8 +155,7 @@ class JobStore(Protocol):
     async def begin(self, jobs: Sequence[Job]) -> tuple[Work, ...]:
         """Put jobs that never had their turn into the queue, as `hasty.rerun.begun` has them.
 
-        Those that have ended meanwhile are left alone, and those that were moved to another pool: they
-        are found by `waiting` again. Returns all that are in the queue then; durable.
+        Those that have ended meanwhile are left alone. Returns all that are in the queue then; durable.
         """
         ...
 
@@ -211,5 +210,8 @@ class JobStore(Protocol):
         ...
 
     async def adopt(self, pools: Collection[str], skip: Collection[str] = ()) -> int:
-        """Move what waits for other pools than these into the default one, but for `skip`; say how many."""
+        """Move what is in the queue of other pools than these into the default one's; say how many.
+
+        But for `skip`. What is scheduled is moved once its time has come: often there is very much of it.
+        """
         ...

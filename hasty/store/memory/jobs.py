@@ -165,8 +165,7 @@ class MemoryJobStore:
     async def begin(self, jobs: Sequence[Job]) -> tuple[Work, ...]:
         """See `JobStore`."""
         for job in jobs:
-            waits = self._without_turn(job.job_id)
-            if waits is not None and waits.pool == job.pool:
+            if self._without_turn(job.job_id) is not None:
                 self._change(job)
         found = (await self.get([job.job_id for job in jobs])).values()
         return tuple(job.work() for job in found if job.in_queue)
@@ -255,7 +254,7 @@ class MemoryJobStore:
 
     async def adopt(self, pools: Collection[str], skip: Collection[str] = ()) -> int:
         """See `JobStore`."""
-        others = [job for job in self.jobs.values() if job.live and job.pool not in pools]
+        others = [job for job in self.jobs.values() if job.in_queue and job.pool not in pools]
         orphans = [job for job in others if job.job_id not in skip]
         for job in orphans:
             self._change(job, pool=DEFAULT_POOL)

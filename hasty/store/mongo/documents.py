@@ -152,12 +152,12 @@ def marking(mark: Mark, epoch: int) -> UpdateOne:
 
 
 def beginning(job: Job) -> UpdateOne:
-    """Give it its turn, unless it had that, has ended, or was moved to another pool meanwhile."""
+    """Give it its turn, unless it had that, or has ended."""
     begun = document_of(job)
     # A key that it was attached to meanwhile stays.
     changed = ("status", "queue", "opens_at", "expires_at", "window", "give_up_at")
     return UpdateOne(
-        {"_id": job.job_id, "pool": job.pool, **NEVER_RAN},
+        {"_id": job.job_id, **NEVER_RAN},
         {
             "$set": {name: begun[name] for name in changed if name in begun},
             "$unset": dict.fromkeys(("turn_due", "follows", "patience_s"), ""),

@@ -313,20 +313,10 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
         but = {"_id": {"$nin": list(skip)}} if skip else {}
         others = {"$exists": True, "$nin": list(pools)}
         with clear_answers():
-            queued = await self._jobs.update_many(
+            moved = await self._jobs.update_many(
                 {"queue": others, **but}, {"$set": {"queue": DEFAULT_POOL, "pool": DEFAULT_POOL}}
             )
-            # Those that are scheduled will be queued by their pool.
-            elsewhere: Document = {"pool": {"$nin": list(pools)}, **but}
-            waiting: list[Document] = [
-                {"run_at": {"$exists": True}},
-                {"turn_due": {"$exists": True}, "live": True},
-            ]
-            scheduled = [
-                await self._jobs.update_many(chosen | elsewhere, {"$set": {"pool": DEFAULT_POOL}})
-                for chosen in waiting
-            ]
-        return sum(result.modified_count for result in (queued, *scheduled))
+        return moved.modified_count
 
 
 def _from_now(seconds: float) -> Document:
