@@ -166,15 +166,12 @@ class Registry:
 
     async def _standing(self, newest: dict[str, Job]) -> dict[str, Past]:
         """Find for each object the job whose window counts: those that ended without a turn have none."""
-        standing: dict[str, Job | None] = dict(newest)
-        while passed_over := {
-            object_id: job.follows
-            for object_id, job in standing.items()
-            if job is not None and job.passed_over
-        }:
-            before = await self._jobs.get({job_id for job_id in passed_over.values() if job_id is not None})
-            standing |= {object_id: before.get(job_id or "") for object_id, job_id in passed_over.items()}
-        return {object_id: Past(job, standing[object_id]) for object_id, job in newest.items()}
+        passed_over = {object_id for object_id, job in newest.items() if job.passed_over}
+        before = await self._jobs.standing(passed_over) if passed_over else {}
+        return {
+            object_id: Past(job, before.get(object_id) if object_id in passed_over else job)
+            for object_id, job in newest.items()
+        }
 
     async def _keep_predecessors(
         self, chosen: dict[str, tuple[Request, Job]], past: dict[str, Past], again: list[Request]

@@ -332,3 +332,14 @@ async def test_of_many_that_are_to_be_an_objects_next_job_one_is(jobs):
         assert sum(len(ids) for ids in won) == 1
         newest = await jobs.newest([f"object-{round_}"])
         assert {newest[f"object-{round_}"].job_id} == set().union(*won)
+
+
+async def test_who_ended_without_a_turn_does_not_stand_for_its_object(jobs):
+    """However many of them there are, and also where those between are forgotten."""
+    ran = a_job("ran", object_id="o", run=1)
+    passed = [a_waiting(f"passed-{run}", object_id="o", run=run) for run in range(2, 40, 3)]
+    await jobs.insert([ran, *passed, a_waiting("only", object_id="p"), a_waiting("waits", object_id="q")])
+    for job in (*passed, a_waiting("only", object_id="p")):
+        await end(jobs, job.job_id, "cancelled")
+    standing = await jobs.standing(["o", "p", "q", "unknown"])
+    assert {object_id: job.job_id for object_id, job in standing.items()} == {"o": "ran", "q": "waits"}

@@ -79,6 +79,13 @@ class JobStore(Protocol):
         """Return each object's job of the highest run; durable, never rolled back."""
         ...
 
+    async def standing(self, object_ids: Collection[str]) -> dict[str, Job]:
+        """Return each object's job of the highest run that was not passed over (`Job.passed_over`); durable.
+
+        Costs what was passed over since. For a few objects whose newest job was.
+        """
+        ...
+
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """Return those of these jobs that exist; durable, never rolled back."""
         ...

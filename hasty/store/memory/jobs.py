@@ -47,6 +47,16 @@ class MemoryJobStore:
         runs = {object_id: self._runs.get(object_id) for object_id in object_ids}
         return {object_id: self.jobs[held[max(held)]] for object_id, held in runs.items() if held}
 
+    async def standing(self, object_ids: Collection[str]) -> dict[str, Job]:
+        """See `JobStore`."""
+        found = {}
+        for object_id in object_ids:
+            jobs = [self.jobs[job_id] for job_id in self._runs.get(object_id, {}).values()]
+            counting = [job for job in jobs if not job.passed_over]
+            if counting:
+                found[object_id] = max(counting, key=lambda job: job.run)
+        return found
+
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
         return {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs}

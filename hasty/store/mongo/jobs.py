@@ -1,7 +1,8 @@
 """The jobs in MongoDB: database hasty_api, collections jobs and meta.
 
 newest    highest run of each object             one seek each in index `run_of_object`
-get       jobs by id; existing: their ids, from the index
+standing  highest that was not passed over    one seek and those passed over
+get       jobs by id; brief: without their weight; existing: their ids, from the index
 insert    unordered, majority + journal          unique `run_of_object` lets one of two racers win
 extend    raise expires_at where still there
 backlog   keys of `queues` and `turns` alone, no further than asked
@@ -16,6 +17,7 @@ A job is `live` until it ends. While it may be given to a worker, `queue` names 
 *_epoch   one document, compared and set on the server's own clock
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -158,6 +160,19 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
         with clear_answers():
             cursor = await self._jobs.aggregate(pipeline, hint="run_of_object")
             return {found["_id"]: job_of(found["job"]) async for found in cursor}
+
+    async def standing(self, object_ids: Collection[str]) -> dict[str, Job]:
+        """See `JobStore`."""
+        counts = {"$or": [{"live": True}, {"turn_due": {"$exists": False}}]}
+        order = {"run": DESCENDING}
+        with clear_answers():
+            found = await asyncio.gather(
+                *(
+                    self._jobs.find_one({"object_id": each, **counts}, sort=order, hint="run_of_object")
+                    for each in object_ids
+                )
+            )
+        return {each["object_id"]: job_of(each) for each in found if each is not None}
 
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
