@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,6 +13,9 @@ from hasty.cli.voice import Voice
 from hasty.clock import SystemClock
 from hasty.errors import CannotStart
 from hasty.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 #: An answer that takes longer is none.
 _WITHIN_S = 10.0
@@ -55,4 +59,9 @@ def _running(url: str, key_file: Path | None, *, wanted: bool) -> tuple[list[Fin
     where = address(url)
     with httpx.Client(**options(where, api_key(key_of(key_file))), timeout=_WITHIN_S) as http:
         found = look_at_running(http, SystemClock(), wanted=wanted)
-        return found, http.base_url.port if where.here else None
+        return found, _port(http.base_url) if where.here else None
+
+
+def _port(url: "httpx.URL") -> int:
+    """Return the port that a URL means: httpx leaves out the one of its scheme."""
+    return url.port or {"http": 80, "https": 443}[url.scheme]

@@ -27,7 +27,7 @@ class Exit(IntEnum):
     FAILED = 1, "A job has failed; `doctor` found something broken; or something unforeseen happened."
     USAGE = 2, "You must change something first: the command line, the request, or this machine."
     CANCELLED = 3, "A job was cancelled, or overran its timeout."
-    REFUSED = 4, "Not as things stand: the rerun window is shut, the job has ended already, a name is taken."
+    REFUSED = 4, "Not as things stand: the rerun window is shut, the job has ended, a schedule has this name."
     TRY_LATER = 5, "hasty cannot be reached, or is not ready; the same command may succeed later."
     NOT_FOUND = 6, "There is no such job, object, handler, pool or schedule."
     NOT_ALLOWED = 7, "The API key is missing, unknown, expired, or not enough for this."

@@ -155,7 +155,7 @@ def block_of_ports() -> Finding:
 def data_dir(folder: Path) -> Iterator[Finding]:
     """Look at the data folder, or at where it would be made."""
     excess = len(os.fsencode(folder / _SOCKET)) - _MOST_SOCKET_BYTES
-    there = next(each for each in (folder, *folder.parents) if each.exists())
+    there = next((each for each in (folder, *folder.parents) if _visible(each)), Path("/"))
     if excess > 0:
         yield fail(
             "data folder", f"{folder}: {excess} bytes too long for a Unix socket", "set HASTY_DATA_DIR"
@@ -166,6 +166,14 @@ def data_dir(folder: Path) -> Iterator[Finding]:
     else:
         yield ok("data folder", f"{folder}{'' if there == folder else ', not made yet'}")
     yield disk(shutil.disk_usage(there).free)
+
+
+def _visible(path: Path) -> bool:
+    """Return whether there is something that this user can see."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def disk(free: int) -> Finding:

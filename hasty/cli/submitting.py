@@ -1,17 +1,23 @@
 """`hasty submit` and `hasty rerun`: new jobs."""
 
 import uuid
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hasty.cli import options
+from hasty.cli.exits import Exit
 from hasty.cli.given import read_duration, read_json, read_labels, read_moment, wrong
+from hasty.cli.problems import saying
 from hasty.cli.reaching import AsJson, KeyFile, Url, reach
 from hasty.cli.tables import standing
 from hasty.cli.voice import Voice
 from hasty.cli.waiting import wait_for
 from hasty.errors import TryAgainLater
+
+if TYPE_CHECKING:
+    from hasty.client import Job
 
 
 def submit_command(
@@ -56,11 +62,12 @@ def submit_command(
     with reach(url, api_key_file) as client:
         try:
             job = client.submit(**request, idempotency_key=key)
-        except TryAgainLater:
+        except TryAgainLater as error:
             voice.note(f"the job may exist or not: with --idempotency-key {key} there will be one, not two")
+            saying(error, idempotency_key=key)
             raise
     if wait:
-        raise typer.Exit(wait_for([job.id], limit_s, voice, url, api_key_file))
+        raise typer.Exit(_wait_for(job, limit_s, voice, url, api_key_file))
     voice.record(job)
     voice.tell(standing(job))
 
@@ -84,6 +91,14 @@ def rerun_command(
     with reach(url, api_key_file) as client:
         job = client.rerun(job_id, force=force, on_conflict=on_conflict)
     if wait:
-        raise typer.Exit(wait_for([job.id], limit_s, voice, url, api_key_file))
+        raise typer.Exit(_wait_for(job, limit_s, voice, url, api_key_file))
     voice.record(job)
     voice.tell(standing(job))
+
+
+def _wait_for(
+    job: "Job", limit_s: float | None, voice: Voice, url: str | None, key_file: Path | None
+) -> Exit:
+    """Wait for a new job; its id is said first, so that whoever is cut off can find it."""
+    voice.note(standing(job).plain)
+    return wait_for([job.id], limit_s, voice, url, key_file)

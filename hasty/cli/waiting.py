@@ -1,7 +1,7 @@
 """`hasty wait`: a bar for each job, until all have ended."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from hasty.cli import options, tables
 from hasty.cli.bars import Bars
 from hasty.cli.exits import FINAL, Exit, of_status, worst
 from hasty.cli.given import read_duration
-from hasty.cli.problems import tell_problem
+from hasty.cli.problems import saying, tell_interrupt, tell_problem
 from hasty.cli.reaching import AsJson, KeyFile, Url, reach_async
 from hasty.cli.voice import Voice
 from hasty.errors import HastyError, WaitTimeout
@@ -47,21 +47,39 @@ def wait_command(
 def wait_for(
     job_ids: Sequence[str], limit_s: float | None, voice: Voice, url: str | None, key_file: Path | None
 ) -> Exit:
-    """Wait for jobs, show how far they are and how they ended; return the exit code for all."""
+    """Wait for jobs, show how far they are and how they ended; return the exit code for all.
+
+    Ctrl-C leaves them alone, and says so, to programs as a problem of each that is still waited for.
+    """
+    left = list(job_ids)
     try:
-        return asyncio.run(_wait(job_ids, limit_s, voice, url, key_file))
+        return asyncio.run(_wait(job_ids, limit_s, voice, url, key_file, done=left.remove))
     except KeyboardInterrupt:
         voice.note(f"left alone; to wait again: hasty wait {' '.join(job_ids)}")
+        if voice.as_json:
+            tell_interrupt(left)
         raise
 
 
 async def _wait(
-    job_ids: Sequence[str], limit_s: float | None, voice: Voice, url: str | None, key_file: Path | None
+    job_ids: Sequence[str],
+    limit_s: float | None,
+    voice: Voice,
+    url: str | None,
+    key_file: Path | None,
+    *,
+    done: Callable[[str], None],
 ) -> Exit:
     async with reach_async(url, key_file) as client:
         with Bars(voice) as bars:
             waiting = Waiting(client, bars, voice, limit_s)
-            codes = await asyncio.gather(*(waiting.for_one(job_id) for job_id in job_ids))
+
+            async def for_one(job_id: str) -> Exit:
+                code = await waiting.for_one(job_id)
+                done(job_id)
+                return code
+
+            codes = await asyncio.gather(*map(for_one, job_ids))
     voice.tell(tables.ends([waiting.last[job_id] for job_id in job_ids if job_id in waiting.last]))
     return worst(codes)
 
@@ -76,29 +94,49 @@ class Waiting:
         self._bars = bars
         self._voice = voice
         self._limit_s = limit_s
+        self._looks = asyncio.Semaphore(_AT_ONCE)
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def for_one(self, job_id: str) -> Exit:
-        """Return how a job ended, as an exit code; say what kept us from knowing."""
-        try:
-            async with asyncio.timeout(self._limit_s), self._turns:
-                await self._follow(job_id)
-        except HastyError as error:
-            return tell_problem(error, as_json=self._voice.as_json)
-        except TimeoutError:
-            told = f"job {job_id} has not ended within {self._limit_s:g} s"
-            late = WaitTimeout(told, job=self.last.get(job_id))
-            return tell_problem(late, as_json=self._voice.as_json)
-        self._voice.record(self.last[job_id])
-        return of_status(self.last[job_id].status)
+        """Return how a job ended, as an exit code; say what kept us from knowing.
 
-    async def _follow(self, job_id: str) -> None:
-        job = await self._client.get(job_id)
-        self._see(job)
-        if job.status not in FINAL:
+        It is looked at once at least, however short the time is.
+        """
+        try:
+            job = await self._within_the_limit(job_id) or await self._at_the_last_moment(job_id)
+        except HastyError as error:
+            return tell_problem(saying(error, job_id=job_id), as_json=self._voice.as_json)
+        self._voice.record(job)
+        return of_status(job.status)
+
+    async def _within_the_limit(self, job_id: str) -> "Job | None":
+        """Return the job once it has ended; None where that was not within the limit."""
+        try:
+            async with asyncio.timeout(self._limit_s):
+                return await self._follow(job_id)
+        except TimeoutError:
+            return None
+
+    async def _at_the_last_moment(self, job_id: str) -> "Job":
+        """Return the job if it has ended. Raises WaitTimeout, or why that is not known."""
+        try:
+            async with self._looks:
+                return self._see(await self._client.wait(job_id, 0))
+        except WaitTimeout as late:
+            self._see(late.job)
+            told = f"job {job_id} has not ended within {self._limit_s:g} s"
+            raise WaitTimeout(told, job=late.job) from None
+
+    async def _follow(self, job_id: str) -> "Job":
+        # A job that is not there, or has ended, needs no turn.
+        async with self._looks:
+            job = self._see(await self._client.get(job_id))
+        if job.status in FINAL:
+            return job
+        async with self._turns:
             await self._listen(job_id)
             # At once, where it has ended. Where its events cannot be heard, this asks until it has.
-            self._see(await self._client.wait(job_id))
+            return self._see(await self._client.wait(job_id))
 
     async def _listen(self, job_id: str) -> None:
         """Hear the job's events to its last; return also where they cannot be heard."""
@@ -108,6 +146,7 @@ class Waiting:
                     limit.reschedule(None)
                     self._bars.hear(event)
 
-    def _see(self, job: "Job") -> None:
+    def _see(self, job: "Job") -> "Job":
         self.last[job.id] = job
         self._bars.see(job)
+        return job

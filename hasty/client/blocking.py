@@ -56,8 +56,9 @@ class Client:
         Args:
             url: Where hasty is; by default HASTY_URL, else this machine. No proxy is used for this machine.
             api_key: By default HASTY_API_KEY, else none. It is shown nowhere.
-            timeout: Longest a call may take, its retries included, in seconds. One try is silent for a
-                third of that at most. Waiting for jobs and events comes on top.
+            timeout: For so long a call is tried, in seconds. One try is silent for a third of that at
+                most; an answer that keeps coming is read to its end. Waiting for jobs and events comes
+                on top.
             retries: A call is tried again so often.
             transport: What sends requests, as in httpx.
             clock: Time, for tests of code that waits.
@@ -154,7 +155,7 @@ class Client:
         return self._ask(calls.get_job(job_id))
 
     def wait(self, job_id: JobId, timeout: float | None = None) -> Job:
-        """Return the job once it has ended, however it did. A hasty that is away meanwhile is borne.
+        """Return the job once it has ended, however it did. A hasty that is away for a minute is borne.
 
         Raises WaitTimeout after so many seconds, None: never; and UnknownJob.
         """

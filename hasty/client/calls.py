@@ -16,7 +16,7 @@ from hasty.client.models import (
     Pool,
     Schedule,
 )
-from hasty.client.questions import Question, document, part, post, reading, reading_all
+from hasty.client.questions import Question, checked_text, document, part, post, reading, reading_all
 from hasty.client.requests import JobRequest, Moment, OnConflict, as_json, rfc3339
 from hasty.client.steps import Call
 
@@ -75,12 +75,13 @@ def chosen(
     """Return the query that chooses jobs. Raises InvalidRequest."""
     plain = {"handler": handler, "object_id": object_id}
     times = {"accepted_after": accepted_after, "accepted_before": accepted_before}
-    return [
+    query = [
         *(("status", each) for each in ([status] if isinstance(status, str) else status)),
         *((name, value) for name, value in plain.items() if value is not None),
         *(("label", f"{name}={value}") for name, value in (labels or {}).items()),
         *((name, rfc3339(name, moment)) for name, moment in times.items() if moment is not None),
     ]
+    return [(name, checked_text(name, value)) for name, value in query]
 
 
 def cancel(job: JobId, reason: str | None) -> Question[Job]:
@@ -108,11 +109,11 @@ def deliveries(job: JobId) -> Question[DeliveryLog]:
 
 
 def events(job: JobId | None, object_id: str | None, handler: str | None) -> Call:
-    """`GET /v1/jobs/{id}/events`, or `GET /v1/events`."""
+    """`GET /v1/jobs/{id}/events`, or `GET /v1/events`. Raises InvalidRequest."""
     if job is not None:
         return Call(method="GET", path=_of_job(job) + "/events")
     chosen = {"object_id": object_id, "handler": handler}
-    query = [(name, value) for name, value in chosen.items() if value is not None]
+    query = [(name, checked_text(name, value)) for name, value in chosen.items() if value is not None]
     return Call(method="GET", path="/v1/events", query=query)
 
 

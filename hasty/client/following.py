@@ -32,18 +32,23 @@ class Place:
     def __init__(self, after: str | None) -> None:
         """Stand behind this event; None: nowhere yet."""
         self.after = after
+        self._gap: str | None = None
 
     def pass_by(self, event: Event) -> bool:
         """Move on to an event; return False for one that is not new.
 
-        A gap may lead back: to the first number of a log that was begun anew.
+        A gap may lead back: to the first number of a log that was begun anew. It may also be where the
+        stream stands already, and is known only where the last thing passed was that very gap.
         """
         if not event.id:
             return True
-        if event.id == self.after or (event.type != "gap" and not self._beyond(event.id)):
-            return False
-        self.after = event.id
-        return True
+        if event.type == "gap":
+            known, self._gap = event.id == self.after == self._gap, event.id
+        else:
+            known = not self._beyond(event.id)
+        if not known:
+            self.after = event.id
+        return not known
 
     def move_to(self, event_id: str | None) -> None:
         """Take note of how far the stream has come, where nothing on the way was asked for."""
@@ -119,7 +124,6 @@ class _Connection:
                 return self._broken(gone)
             patience.relax()
             for event in self._new(piece):
-                self._heard = event
                 yield Item(event)
                 if until_final and event.final:
                     return None
@@ -131,7 +135,11 @@ class _Connection:
     def _new(self, piece: bytes) -> Iterator[Event]:
         for message in self._parser.feed(piece):
             event = _read(message, self._parser.last_id)
-            if self._place.pass_by(event):
+            new = self._place.pass_by(event)
+            # A gap that is told again still says how the stream ends.
+            if new or event.type == "gap":
+                self._heard = event
+            if new:
                 yield event
         self._place.move_to(self._parser.last_id)
 

@@ -32,7 +32,7 @@ class Limits:
 
     #: After the first try there are so many more.
     retries: int
-    #: For all of them together.
+    #: For all of them together. An answer that keeps coming is read to its end all the same.
     timeout_s: float
     #: A source of numbers in [0, 1).
     chance: Callable[[], float] = field(default=random.random, repr=False)
@@ -55,19 +55,24 @@ def limits(retries: int, timeout_s: float) -> Limits:
 class Patience:
     """Bears failures until there were too many of them, or too little time is left."""
 
-    def __init__(self, limits: Limits, began_s: float | None = None) -> None:
-        """Count from this moment; by default from the first failure."""
+    def __init__(self, limits: Limits, began_s: float | None = None, *, at_least_s: float = 0.0) -> None:
+        """Count from this moment; by default from the first failure.
+
+        For `at_least_s` seconds failures are borne however many they are, and whatever the limits say.
+        """
         self._limits = limits
+        self._at_least_s = at_least_s
         self._failures = 0
-        self._until_s = None if began_s is None else began_s + limits.timeout_s
+        self._since_s = began_s
 
     def relax(self) -> None:
         """Count anew, from the next failure: something has succeeded."""
-        self._failures, self._until_s = 0, None
+        self._failures, self._since_s = 0, None
 
     def fitted(self, call: Call, now_s: float) -> Call:
         """Return the call with as much time as one try may take now."""
-        left_s = math.inf if self._until_s is None else max(self._until_s - now_s, _LEAST_S)
+        since_s = now_s if self._since_s is None else self._since_s
+        left_s = max(since_s + self._limits.timeout_s - now_s, _LEAST_S)
         return dataclasses.replace(call, within_s=min(self._limits.silence_s, left_s))
 
     def next_wait_s(self, failure: Failure, now_s: float, at_most_s: float = math.inf) -> float | None:
@@ -77,12 +82,14 @@ class Patience:
         ("full jitter"; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
         """
         self._failures += 1
-        if self._until_s is None:
-            self._until_s = now_s + self._limits.timeout_s
+        if self._since_s is None:
+            self._since_s = now_s
         bound_s = min(_FIRST_S * 2.0 ** min(self._failures - 1, _MOST_DOUBLINGS), _CAP_S)
         wait_s = min(failure.wait_s + self._limits.chance() * bound_s, at_most_s)
-        in_time = self._failures <= self._limits.retries and now_s + wait_s < self._until_s
-        return wait_s if in_time and failure.passes else None
+        away_s = now_s - self._since_s
+        within = self._failures <= self._limits.retries and away_s + wait_s < self._limits.timeout_s
+        borne = away_s < self._at_least_s and failure.wait_s <= self._at_least_s
+        return wait_s if failure.passes and (within or borne) else None
 
     def bear(self, failure: Failure, at_most_s: float = math.inf) -> Course[None]:
         """Wait until the next try; raise the error where there is none."""

@@ -100,8 +100,20 @@ def _misread(response: httpx.Response, name: str, invalid: ValidationError) -> s
     return f"{response.request.url}: this is no {name}: {field}: {first['msg']}"
 
 
+def checked_text(name: str, value: str) -> str:
+    """Return a text that can be sent. Raises InvalidRequest for one with bytes in it that are no UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(complaints=((name, "must be text in UTF-8"),)) from None
+    return value
+
+
 def part(name: str, value: str) -> str:
-    """Return a value as one part of a path: also one with slashes, and one that is only dots."""
-    if not value:
+    """Return a value as one part of a path: also one with slashes, and one that is only dots.
+
+    Raises InvalidRequest.
+    """
+    if not checked_text(name, value):
         raise InvalidRequest(complaints=((name, "must not be empty"),))
     return quote(value, safe="").replace(".", "%2E") if set(value) == {"."} else quote(value, safe="")

@@ -18,6 +18,9 @@ _HOLD_S = 30
 #: Where it does not, it is not asked more often than this, in seconds.
 _LOOK_S = 1.0
 
+#: For so long in a row, in seconds, hasty may be away: it starts again within a fraction of that.
+AWAY_S = 60.0
+
 #: The last answer may come so many seconds after the caller's time is over.
 _GRACE_S = 2.0
 
@@ -25,18 +28,19 @@ _GRACE_S = 2.0
 def wait(job_id: JobId, timeout_s: float | None, limits: Limits) -> Course[Job]:
     """Lead to the job once it has ended. It is looked at once at least; an answer makes up for all failures.
 
-    Raises WaitTimeout after so many seconds, None: never. Raises the error of the last try where none
-    succeeded, and one that waiting does not help against.
+    hasty may be away for `AWAY_S` in a row, whatever the limits say. Raises WaitTimeout after so many
+    seconds, None: never. Raises the error of the last try where none succeeded, and one that waiting
+    does not help against.
     """
     if timeout_s is not None and not timeout_s >= 0:
         raise InvalidRequest(complaints=(("timeout", "must be a number of seconds, from 0 on"),))
-    patience, job = Patience(limits), None
+    patience, job = Patience(limits, at_least_s=AWAY_S), None
     until_s = (yield Now()) + (math.inf if timeout_s is None else timeout_s)
     while True:
         asked_s = yield Now()
         left_s = max(until_s - asked_s, 0.0)
         question = get_job(job_id, min(left_s, _HOLD_S))
-        answer: Answer = yield _no_later(left_s, patience.fitted(question.call, asked_s))
+        answer: Answer = yield _no_later(left_s, question.call, limits)
         failed, now_s = failure(answer), (yield Now())
         if isinstance(answer, httpx.Response) and failed is None:
             job = question.read(answer)
@@ -63,9 +67,9 @@ def result(job_id: JobId, timeout_s: float | None, limits: Limits) -> Course[Jso
     raise kind(f"{told}: {why}" if why else told, job=job)
 
 
-def _no_later(left_s: float, call: Call) -> Call:
-    """Return the call with no more time than its caller has, and a little grace."""
-    return dataclasses.replace(call, within_s=min(call.within_s, left_s - call.held_s + _GRACE_S))
+def _no_later(left_s: float, call: Call, limits: Limits) -> Call:
+    """Return the call with the time that one try has; no more than its caller has, and a little grace."""
+    return dataclasses.replace(call, within_s=min(limits.silence_s, left_s - call.held_s + _GRACE_S))
 
 
 def _late(job: Job | None, failed: Failure | None) -> HastyError:

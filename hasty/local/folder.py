@@ -36,20 +36,25 @@ class DataFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.logs.mkdir(exist_ok=True, mode=0o700)
-            held = self.try_hold()
         except OSError as error:
-            raise CannotStart(f"cannot use the data folder {self.path}: {error.strerror}") from error
-        if not held:
+            raise self._unusable(error) from error
+        if not self.try_hold():
             raise AlreadyRunning(
                 f"the data folder {self.path} is in use by another hasty: "
                 "stop that with `hasty down`, or set HASTY_DATA_DIR"
             )
 
     def try_hold(self) -> bool:
-        """Become its holder if nobody is; say whether that went well."""
-        if not self.path.is_dir():
+        """Become its holder if nobody is; say whether that went well. Where there is none, it did.
+
+        Raises CannotStart when it cannot be looked into or written to.
+        """
+        try:
+            lock = (self.path / "lock").open("a+")
+        except FileNotFoundError:
             return True
-        lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise self._unusable(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -94,11 +99,16 @@ class DataFolder:
         return file.read_text().strip()
 
     def record(self) -> dict[str, Any]:
-        """Return what its last holder wrote down; nothing where there was none."""
+        """Return what its last holder wrote down; nothing where there was none.
+
+        Raises CannotStart when it cannot be read.
+        """
         try:
             found: dict[str, Any] = json.loads((self.path / "up.json").read_text())
         except (FileNotFoundError, ValueError):
             return {}
+        except OSError as error:
+            raise self._unusable(error) from error
         return found
 
     def write_record(self, **facts: Any) -> None:
@@ -117,6 +127,9 @@ class DataFolder:
     def write_deployed(self, settings: Mapping[str, str]) -> None:
         """Write down what whoever brings hasty back is to deploy."""
         _write(self.path / "deployed.json", json.dumps(dict(settings)))
+
+    def _unusable(self, error: OSError) -> CannotStart:
+        return CannotStart(f"cannot use the data folder {self.path}: {error.strerror}")
 
 
 def _write(file: Path, text: str) -> None:

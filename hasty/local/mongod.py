@@ -103,8 +103,11 @@ class Mongod:
 
     @property
     def exists(self) -> bool:
-        """Whether there is data of one in this folder."""
-        return self._folder.is_dir()
+        """Whether there is data of one in this folder. Raises CannotStart where nobody may look."""
+        try:
+            return self._folder.is_dir()
+        except OSError as error:
+            raise CannotStart(f"cannot look into {self._folder.parent}: {error.strerror}") from error
 
     @property
     def serves(self) -> bool:

@@ -283,6 +283,7 @@ def down(data_dir: Path, within_s: float, say: Say) -> bool:
     """Stop the hasty that holds a data folder, and wait until all of it is gone.
 
     Also cleans up after one that was killed. Returns False when it is still there after `within_s`.
+    Raises CannotStart when the folder cannot be used.
     """
     folder = DataFolder(data_dir)
     if not folder.try_hold():
@@ -297,17 +298,24 @@ def down(data_dir: Path, within_s: float, say: Say) -> bool:
                 holder.terminate()
                 told = True
             time.sleep(_POLL_S)
-    record = folder.record()
-    if record:
-        say("cleaning up after a hasty that was killed")
-        stop_processes_of(record["instance"])
-        # `hasty keys` has none.
-        if "run_dir" in record:
-            remove_run_dir(Path(record["run_dir"]))
-        folder.remove_record()
-    folder.release()
+    try:
+        _clean_up_after_a_killed_one(folder, say)
+    finally:
+        folder.release()
     say("hasty is down")
     return True
+
+
+def _clean_up_after_a_killed_one(folder: DataFolder, say: Say) -> None:
+    record = folder.record()
+    if not record:
+        return
+    say("cleaning up after a hasty that was killed")
+    stop_processes_of(record["instance"])
+    # `hasty keys` has none.
+    if "run_dir" in record:
+        remove_run_dir(Path(record["run_dir"]))
+    folder.remove_record()
 
 
 def _claim_port(host: str, port: int) -> socket.socket:

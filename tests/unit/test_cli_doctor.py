@@ -119,6 +119,21 @@ def test_a_data_folder_that_is_a_file_or_shut_is_told(tmp_path, monkeypatch):
     assert "HASTY_DATA_DIR" in found.advice
 
 
+def test_a_data_folder_that_cannot_be_looked_into_is_told_by_what_is_shut(tmp_path, monkeypatch):
+    real = Path.exists
+
+    def exists(path):
+        if tmp_path in path.parents:
+            raise PermissionError
+        return real(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    monkeypatch.setattr("os.access", lambda path, _mode: path != tmp_path)
+    folder, disk = machine.data_dir(tmp_path / "shut" / "data")
+    assert (folder.level, folder.found) == (Level.FAIL, f"{tmp_path} cannot be written to")
+    assert disk.about == "disk"
+
+
 def test_a_data_folder_whose_socket_would_have_too_long_a_path_is_told():
     longest = MAX_SOCKET_BYTES - len("/mongod/mongod.sock")
     assert next(machine.data_dir(Path("/" + "x" * (longest - 1)))).level is Level.OK
@@ -219,6 +234,20 @@ def test_all_that_is_found_is_told_and_a_fault_is_exit_code_1(found):
     assert said.code == 1
     assert "fail  pool default  0 of 2 workers take jobs" in said.out
     assert "-> look at Ray's dashboard" in said.out
+
+
+def test_a_hasty_at_the_port_of_its_scheme_is_the_one_that_has_the_port(found, monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        machine,
+        "http_port",
+        lambda _host, port, *, serves: looked.append((port, serves)) or ok("HTTP port", "whatever"),
+    )
+    for url, port in (("", 80), ("http://127.0.0.1:80", 80), ("https://127.0.0.1", 443)):
+        found(HASTY_URL=url, HASTY_HTTP_PORT=str(port))
+        assert looked.pop() == (port, True)
+    found(HASTY_URL="http://127.0.0.1:80", HASTY_HTTP_PORT="81")
+    assert looked.pop() == (81, False)
 
 
 def test_a_setting_that_will_not_do_is_a_fault_among_others(found):

@@ -96,7 +96,8 @@ def test_each_command_of_a_client_works_where_no_server_is_installed():
     assert dict(zip(map(" ".join, commands), done.codes, strict=True)) == {
         " ".join(words): 0 for words in commands
     }
-    assert done.complaints == []
+    # The id of the job that is waited for.
+    assert done.complaints == ["job-1 queued"]
 
 
 def test_the_machine_is_looked_at_where_no_server_is_installed():

@@ -57,6 +57,22 @@ def test_a_delay_is_sent_in_seconds(api):
     assert api.bodies()[0]["delay"] == 120
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("get", "\udcff"), ("object", "\udcff"), ("wait", "\udcff"), ("events", "\udcff")),
+        *(("submit", "\udcff"), ("cancel", "\udcff"), ("ls", "--object", "\udcff")),
+        *(("ls", "--label", "a=\udcff"), ("ls", "--handler", "\udcff"), ("events", "--object", "\udcff")),
+        ("schedules", "pause", "\udcff"),
+    ],
+)
+def test_words_that_are_no_text_are_told(api, words):
+    """So Python shows bytes of a command line that are no UTF-8."""
+    said = hasty(*words, "--json")
+    assert (said.code, said.problem["code"]) == (2, "invalid_request")
+    assert api.asked == []
+
+
 def test_a_payload_may_come_from_a_pipe(api):
     assert hasty("submit", "order-1", "--payload", "-", stdin='{"items": []}\n').code == 0
     assert api.bodies()[0]["payload"] == {"items": []}
@@ -114,6 +130,25 @@ def test_where_nobody_answers_it_is_said_how_to_ask_again_without_a_second_job(a
     api.first = [httpx.ConnectError("Connection refused")] * 3
     said = hasty("submit", "video-1", "--json")
     assert (said.problem["code"], said.problem["exit_code"]) == ("unreachable", 5)
+    assert said.problem["idempotency_key"] == api.asked[-1].headers["Idempotency-Key"]
+
+
+def test_who_cannot_take_the_job_now_says_when_and_how_to_ask_again(api, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    full = {"code": "backlog_full", "detail": "Full.", "retry_after": 12}
+    api.first = [httpx.Response(503, json=full)] * 3
+    problem = hasty("submit", "video-1", "--idempotency-key", "mine", "--json").problem
+    assert (problem["code"], problem["exit_code"]) == ("backlog_full", 5)
+    assert (problem["retry_after"], problem["idempotency_key"]) == (12, "mine")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_every_error_that_passes_says_when_to_try_again(api, monkeypatch, status):
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    api.first = [httpx.Response(status, text="of a proxy")] * 3
+    assert hasty("pools", "--json").problem["retry_after"] == 1
+    api.first = [httpx.Response(status, text="of a proxy", headers={"Retry-After": "7"})] * 3
+    assert hasty("pools", "--json").problem["retry_after"] == 7
 
 
 def test_an_answer_of_a_stranger_is_told(api):

@@ -106,6 +106,111 @@ def test_who_waits_no_longer_than_so_long_is_told_how_it_stands(api):
     assert (problem["code"], problem["job_id"], problem["job_status"]) == ("wait_timeout", "job-1", "queued")
 
 
+def test_a_job_that_has_ended_has_done_so_within_any_time(api):
+    (job_id,) = submitted(api, "sleep")
+    hasty("wait", job_id)
+    assert hasty("wait", job_id, "--within", "0").code == 0
+    assert hasty("wait", "nobody", "--within", "0").code == 6
+    hanging = hasty("wait", *submitted(api, "sleep", "hangs"), "--within", "0")
+    assert (hanging.code, hanging.err) == (8, "hasty: job job-2 has not ended within 0 s\n")
+
+
+@pytest.mark.parametrize("within", ["0", "0.2"])
+def test_where_nothing_answers_that_is_told_and_not_that_the_job_has_not_ended(api, within):
+    submitted(api, "sleep")
+    api.first = [httpx.ConnectError("Connection refused")] * 100
+    said = hasty("wait", "job-1", "--within", within, "--json")
+    assert (said.code, said.problem["code"], said.problem["job_id"]) == (5, "unreachable", "job-1")
+
+
+def slow(api, seconds):
+    """Answer as it does, after a while: a real hasty takes its time."""
+
+    async def answer(request):
+        await asyncio.sleep(seconds)
+        return api.answer(request)
+
+    return httpx.MockTransport(answer)
+
+
+async def ends(transport, jobs, limit_s, capsys):
+    """Wait for jobs; return how each ended, and what was told of those that did not."""
+    async with AsyncClient(URL, transport=transport) as client:
+        voice = Voice(as_json=True)
+        waiting = Waiting(client, Bars(voice), voice, limit_s)
+        codes = await asyncio.gather(*map(waiting.for_one, jobs))
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return codes, {each["job_id"]: each["code"] for each in told}
+
+
+async def test_each_job_is_looked_at_though_others_have_all_the_turns(monkeypatch, capsys):
+    monkeypatch.setattr("hasty.cli.waiting._AT_ONCE", 2)
+    api = FakeApi()
+    jobs = submitted(api, "hangs", "hangs", "sleep", "hangs")
+    api.jobs["job-3"]["status"] = "finished"
+    codes, told = await ends(slow(api, 0), [*jobs, "nobody"], 0.2, capsys)
+    assert codes == [8, 8, 0, 8, 6]
+    assert told == dict.fromkeys(["job-1", "job-2", "job-4"], "wait_timeout") | {"nobody": "unknown_job"}
+
+
+async def test_a_look_that_takes_longer_than_the_time_is_not_cut_off(capsys):
+    api = FakeApi()
+    jobs = submitted(api, "sleep", "hangs")
+    api.jobs["job-1"]["status"] = "finished"
+    codes, told = await ends(slow(api, 0.05), [*jobs, "nobody"], 0.01, capsys)
+    assert codes == [0, 8, 6]
+    assert told == {"job-2": "wait_timeout", "nobody": "unknown_job"}
+
+
+async def test_a_job_whose_turn_never_comes_is_told_as_it_stands_in_the_end(monkeypatch, capsys):
+    monkeypatch.setattr("hasty.cli.waiting._AT_ONCE", 1)
+    api = FakeApi()
+    jobs = submitted(api, "hangs", "sleep")
+    asyncio.get_running_loop().call_later(0.05, lambda: api.end(api.jobs["job-2"]))
+    assert (await ends(slow(api, 0), jobs, 0.2, capsys))[0] == [8, 0]
+
+
+def test_what_is_told_of_a_job_names_it(api):
+    submitted(api, "sleep")
+    api.key = "another"
+    said = hasty("wait", "job-1", "--json")
+    assert (said.code, said.problem["code"], said.problem["job_id"]) == (7, "unauthorized", "job-1")
+
+
+def test_the_id_of_a_new_job_is_said_before_it_is_waited_for(api):
+    said = hasty("submit", "video-1", "--wait")
+    assert (said.code, said.err) == (0, "job-1 queued\n")
+    assert hasty("rerun", "job-1", "--force", "--wait").err == "job-2 queued\n"
+    assert hasty("submit", "video-2", "--wait", "--json").err == ""
+
+
+@pytest.mark.parametrize("words", [("submit", "video-1"), ("rerun", "job-1", "--force")])
+def test_programs_have_the_id_of_a_new_job_also_where_it_cannot_be_waited_for(api, words):
+    hasty("submit", "video-0")
+    accepted = api.answer(httpx.Request("POST", f"{URL}/v1/jobs", json={"object_id": "video-9"}))
+    assert accepted.json()["id"] == "job-2"
+    api.first = [accepted, httpx.Response(401, json={"code": "unauthorized"})]
+    said = hasty(*words, "--wait", "--json")
+    assert (said.code, said.problem["code"], said.problem["job_id"]) == (7, "unauthorized", "job-2")
+    api.first = [accepted, KeyboardInterrupt()]
+    said = hasty(*words, "--wait", "--json")
+    assert (said.code, said.out) == (130, "")
+    assert (said.problem["code"], said.problem["job_id"], said.problem["exit_code"]) == (
+        "interrupted",
+        "job-2",
+        130,
+    )
+
+
+def test_ctrl_c_names_to_programs_only_the_jobs_that_are_left(api):
+    submitted(api, "sleep", "hangs")
+    api.jobs["job-1"]["status"] = "finished"
+    api.first = [httpx.Response(200, json=each) for each in api.jobs.values()] + [KeyboardInterrupt()]
+    said = hasty("wait", "job-1", "job-2", "--json")
+    assert (said.code, [each["id"] for each in said.records]) == (130, ["job-1"])
+    assert said.problem["job_id"] == "job-2"
+
+
 def test_ctrl_c_leaves_the_job_alone(api):
     submitted(api, "sleep")
     api.first = [httpx.Response(200, json=api.jobs["job-1"]), KeyboardInterrupt()]

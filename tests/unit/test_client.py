@@ -496,3 +496,25 @@ def test_what_a_program_needs_is_had_from_hasty_itself():
 def test_every_error_of_a_client_is_caught_as_what_it_is():
     assert issubclass(JobRefused, hasty.HastyError)
     assert not issubclass(JobRefused, FixTheRequest | TryAgainLater)
+
+
+@both
+@pytest.mark.parametrize(
+    ("name", "args", "field"),
+    [
+        ("get", ["\udcff"], "job_id"),
+        ("object", ["a\udcff"], "object_id"),
+        ("schedule", ["\udcff"], "name"),
+        ("scale", ["\udcff", 1], "name"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_the_name_of_its_field(kind, name, args, field):
+    with pytest.raises(InvalidRequest, match=rf"^{field}: must be text in UTF-8$"):
+        kind([], {}).call(name, *args)
+
+
+@both
+def test_nor_can_jobs_or_events_be_chosen_by_what_is_no_text(kind):
+    for name in ("list", "events"):
+        with pytest.raises(InvalidRequest, match=r"^object_id: must be text in UTF-8$"):
+            kind([], {}).take(name, object_id="\udcff")

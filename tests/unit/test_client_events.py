@@ -130,6 +130,25 @@ def test_a_gap_that_is_told_again_is_yielded_once(kind):
 
 
 @both
+def test_a_gap_where_the_stream_stands_already_is_yielded(kind):
+    client = kind([stream(b"id: 50\n\n: \n\n", GAP, event(51), BROKEN), stream(event(52))], {})
+    assert ids(client.take("events", last_event_id="3", most=3)) == ["50", "51", "52"]
+    client = kind([stream(event(50), GAP, BROKEN), stream(GAP, event(51))], {})
+    told = client.take("events", most=3)
+    assert [(each.id, each.type) for each in told] == [
+        ("50", "job.running"),
+        ("50", "gap"),
+        ("51", "job.running"),
+    ]
+
+
+@both
+def test_the_same_gap_is_another_one_where_something_came_between(kind):
+    client = kind([stream(GAP, event(60), BROKEN), stream(GAP, event(51))], {})
+    assert ids(client.take("events", most=4)) == ["50", "60", "50", "51"]
+
+
+@both
 def test_a_gap_may_lead_back_where_the_numbers_begin_anew(kind):
     client = kind([stream(GAP, event(51))], {})
     assert ids(client.take("events", last_event_id="9000", most=2)) == ["50", "51"]
@@ -177,6 +196,21 @@ def test_a_job_whose_last_event_is_no_longer_kept_is_not_followed_for_ever(kind)
     client = kind([stream(event(1), GAP), answer(job("finished"))], {})
     assert [each.type for each in client.take("events", "job-1")] == ["job.running", "gap"]
     assert client.hasty.last.url.path == "/v1/jobs/job-1"
+
+
+@both
+def test_the_gap_of_a_job_that_ended_long_ago_is_where_the_last_heartbeat_was(kind):
+    """As `JobStream` tells it: at a heartbeat the place, at the next one that there is no more."""
+    told = stream(b"retry: 1000\n\n", b": \nid: 50\n\n", GAP)
+    client = kind([told, answer(job("finished"))], {})
+    assert [(each.id, each.type) for each in client.take("events", "job-1")] == [("50", "gap")]
+    assert client.clock.slept == []
+
+
+@both
+def test_a_gap_that_is_told_again_still_ends_the_stream_of_a_job_that_has_ended(kind):
+    client = kind([stream(GAP, BROKEN), stream(GAP), answer(job("finished"))], {})
+    assert ids(client.take("events", "job-1")) == ["50"]
 
 
 @both

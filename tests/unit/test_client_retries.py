@@ -189,6 +189,15 @@ def test_success_makes_up_for_failures():
     assert patience.next_wait_s(passing(), 100.0) == 0.0
 
 
+def test_some_time_may_be_borne_however_often_it_fails_and_whatever_the_limits_are():
+    patience = Patience(Limits(0, 5.0, lambda: 0.5), at_least_s=60.0)
+    waited = [patience.next_wait_s(passing(), now) for now in (100.0, 101.0, 159.9, 160.0)]
+    assert waited == [0.25, 0.5, 1.0, None]
+    patience.relax()
+    assert patience.next_wait_s(passing(), 161.0) == 0.25
+    assert patience.next_wait_s(Failure(TryAgainLater()), 162.0) is None
+
+
 @repeatable
 @given(
     st.integers(0, 20),

@@ -5,10 +5,12 @@ import math
 import httpx
 import pytest
 
+from hasty.client.waiting import AWAY_S
 from hasty.errors import (
     InvalidRequest,
     JobCancelled,
     JobFailed,
+    RateLimited,
     StoreUnavailable,
     UnknownJob,
     Unreachable,
@@ -128,9 +130,51 @@ def test_failures_count_anew_after_each_answer(kind):
 
 @both
 def test_a_hasty_that_stays_away_is_unreachable(kind):
-    client = scripted(kind, (5, running()), *[(0, httpx.ConnectError)] * 4, retries=3)
+    client = scripted(kind, (5, running()), *[(0, httpx.ConnectError)] * 1_000, retries=3)
+    began = client.clock.now
     with pytest.raises(Unreachable):
         client.call("wait", "job-1")
+    assert AWAY_S <= client.clock.now - began - 5 < AWAY_S + 20
+
+
+@both
+@pytest.mark.parametrize("call", ["wait", "result"])
+@pytest.mark.parametrize("options", [{}, {"retries": 0}, {"timeout": 1}])
+def test_a_hasty_that_is_started_again_only_makes_it_take_longer(kind, call, options):
+    client = kind([], options)
+    back = client.clock.now + 59
+
+    def starting(_request):
+        if client.clock.now < back:
+            raise httpx.ConnectError("")
+        return answer(job("finished", result=3))
+
+    client.hasty.script.extend([starting] * 1_000)
+    found = client.call(call, "job-1")
+    assert (found if call == "result" else found.result) == 3
+    assert client.clock.now >= back
+
+
+@both
+def test_each_time_that_hasty_is_away_counts_for_itself(kind):
+    away = [(5, httpx.ConnectError)] * 7
+    script = [*away, (1, running()), *away, (1, running()), *away, (1, answer(job("finished")))]
+    assert scripted(kind, *script).call("wait", "job-1").final
+
+
+@both
+def test_a_try_while_hasty_is_away_has_as_much_time_as_any(kind):
+    client = scripted(kind, *[(10, httpx.ConnectTimeout)] * 5, (0, answer(job("finished"))), timeout=30)
+    client.call("wait", "job-1")
+    assert client.hasty.last.extensions["timeout"]["read"] == 40.0
+
+
+@both
+def test_who_is_told_to_come_back_after_a_longer_time_is_not_kept_waiting(kind):
+    client = scripted(kind, (1, problem(429, "rate_limited", 61)))
+    with pytest.raises(RateLimited):
+        client.call("wait", "job-1")
+    assert client.clock.slept == []
 
 
 @both
