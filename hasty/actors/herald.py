@@ -204,6 +204,8 @@ class Herald:
             # A server may be behind the one before it; what is older must not outlive what is newer.
             at = max(at, change.at)
             events.append(self._event(seq, at, change))
+        # Not before: a job that was known for longest may be the one that the batch ends with.
+        self._forget()
         return events
 
     async def _learn(self, changes: Sequence[Change], until: int) -> None:
@@ -240,7 +242,10 @@ class Herald:
         """Know it for the next event of the job, if there is to be one."""
         if ended:
             self._about.pop(job_id, None)
-            return
-        self._about[job_id] = about
-        if len(self._about) > _ABOUT:
+        else:
+            self._about[job_id] = about
+
+    def _forget(self) -> None:
+        """Let go of what is too much; where it matters again it is looked up."""
+        while len(self._about) > _ABOUT:
             self._about.popitem(last=False)

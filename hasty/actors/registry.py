@@ -9,7 +9,7 @@ from hasty.actors.ceiling import Ceiling
 from hasty.actors.newest import Newest
 from hasty.actors.precedents import Precedents, TurnedAway, accepted
 from hasty.actors.refs import DispatcherRef
-from hasty.actors.timekeeping import follow
+from hasty.actors.timekeeping import follow, set_clock
 from hasty.batching import Batcher
 from hasty.clock import Clock
 from hasty.errors import Draining, Overloaded, StoreUnavailable, TryAgainLater
@@ -107,8 +107,7 @@ class Registry:
     async def _prepare(self) -> None:
         if not self._prepared:
             await self._jobs.prepare()
-            if await follow(self._jobs, self._clock) is None:
-                raise StoreUnavailable("MongoDB answers too slowly to set the clock by it")
+            await set_clock(self._jobs, self._clock)
             self._prepared = True
 
     async def _round(self, requests: Sequence[Request], answers: dict[str, Answer]) -> list[Request]:

@@ -115,12 +115,7 @@ class Rounds:
         """End the first of each two for the second, which is to take its place."""
         closings = [Closing(old.job_id, _replaced(old, new, now)) for old, new in pairs]
         outcomes = await self._ledger.close(closings)
-        ends = [
-            self._close(old.work(), Closed(old.job_id, stands))
-            for (old, _), stands in zip(pairs, outcomes, strict=True)
-            if stands is not None
-        ]
-        await asyncio.gather(*ends)
+        await self._close_all([old.work() for old, _ in pairs], outcomes)
 
     async def give_up(self) -> None:
         """End jobs that nobody started within their queue timeout; for ever."""
@@ -134,12 +129,21 @@ class Rounds:
         now = self._clock.now()
         closings = [Closing(work.job_id, _waited_too_long(work, now), untouched=True) for work in works]
         outcomes = await self._ledger.close(closings)
-        for work, outcome in zip(works, outcomes, strict=True):
-            if outcome is not None:
-                await self._close(work, Closed(work.job_id, outcome))
         started = [w.job_id for w, outcome in zip(works, outcomes, strict=True) if outcome is None]
         if started:
             await self._jobs.excuse(started)
+        await self._close_all(works, outcomes)
+
+    async def _close_all(self, works: Sequence[Work], outcomes: Sequence[Outcome | None]) -> None:
+        """Tell of all that ended, together. What goes wrong with one is raised once all others are told."""
+        ends = [
+            self._close(work, Closed(work.job_id, outcome))
+            for work, outcome in zip(works, outcomes, strict=True)
+            if outcome is not None
+        ]
+        for told in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(told, BaseException):
+                raise told
 
     async def prune(self) -> None:
         """Now and then delete the ledger's pages of jobs whose records have expired; for ever.

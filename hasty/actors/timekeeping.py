@@ -35,6 +35,12 @@ async def follow(store: HasTime, clock: Clock) -> timedelta | None:
     return clock.follow(told + timedelta(seconds=took_s / 2))
 
 
+async def set_clock(store: HasTime, clock: Clock) -> None:
+    """Set the clock by the store's: the machine's own may be wrong by any time. Raises StoreUnavailable."""
+    if await follow(store, clock) is None:
+        raise StoreUnavailable("MongoDB answers too slowly to set the clock by it")
+
+
 async def keep_time(store: HasTime, clock: Clock) -> None:
     """Follow for ever; while the store is away the clock goes on by itself."""
     while True:

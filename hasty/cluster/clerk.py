@@ -14,11 +14,13 @@ from hasty.api.gateway import Gateway
 from hasty.api.scheduling import compose
 from hasty.clock import Clock
 from hasty.cluster.workers import undescribed
+from hasty.handlers import Handlers
 from hasty.handlers.loading import load
 from hasty.outgoing.addresses import Allowed
 from hasty.outgoing.sender import Sender
 from hasty.retry import until_answered
 from hasty.settings import Settings
+from hasty.store.base import JobStore, ScheduleStore
 from hasty.store.mongo import MongoEventStore, MongoJobStore, MongoOutbox, MongoScheduleStore
 from hasty.store.mongo.connection import connect
 
@@ -75,19 +77,32 @@ async def _keep_timetable(settings: Settings, clock: Clock, neighbours: Neighbou
     client = connect(settings.jobs_uri)
     schedules = MongoScheduleStore(client)
     await until_answered(schedules.prepare, clock.sleep)
-    # What a firing asks for is checked as what a client asks for is.
+    jobs = MongoJobStore(client)
+    await timetable(settings, clock, neighbours, schedules=schedules, jobs=jobs, handlers=handlers).serve()
+
+
+def timetable(
+    settings: Settings,
+    clock: Clock,
+    neighbours: Neighbours,
+    *,
+    schedules: ScheduleStore,
+    jobs: JobStore,
+    handlers: Handlers,
+) -> Timetable:
+    """Return a timetable. What a firing asks for is checked as what a client asks for is."""
     gateway = Gateway(
         registry=neighbours.registry,
         dispatcher=neighbours.dispatcher,
-        jobs=MongoJobStore(client),
+        jobs=jobs,
         handlers=handlers,
         mint=neighbours.mint_job_id,
+        webhooks=settings.webhooks_enabled,
     )
-    timetable = Timetable(
+    return Timetable(
         schedules,
         neighbours.registry,
         clock,
         compose=functools.partial(compose, check=gateway.check),
         mint=neighbours.mint_job_id,
     )
-    await timetable.serve()

@@ -15,7 +15,7 @@ from hasty.actors.clerk import Clerk
 from hasty.actors.dispatcher import Dispatcher, Draft
 from hasty.actors.herald import Herald
 from hasty.actors.registry import Registry
-from hasty.actors.timekeeping import keep_time
+from hasty.actors.timekeeping import keep_time, set_clock
 from hasty.actors.watchdog import watch
 from hasty.clock import SystemClock
 from hasty.cluster.channel import Listener
@@ -28,6 +28,7 @@ from hasty.cluster.wire import pack, unpack
 from hasty.cluster.workers import RayWorkers, described, mint_claim, plan_of
 from hasty.errors import Unreachable
 from hasty.messages import Health
+from hasty.retry import until_answered
 from hasty.settings import Settings
 from hasty.store.mongo import MongoJobStore, MongoLedger
 from hasty.store.mongo.connection import connect
@@ -106,9 +107,14 @@ class DispatcherHost:
         self._duties = [
             asyncio.ensure_future(self._listener.open()),
             asyncio.ensure_future(keep_time(jobs, clock)),
-            asyncio.ensure_future(self._dispatcher.serve()),
+            asyncio.ensure_future(self._serve(jobs, clock)),
             asyncio.ensure_future(watch(REGISTRY, registry_ref(settings), clock)),
         ]
+
+    async def _serve(self, jobs: MongoJobStore, clock: SystemClock) -> None:
+        """Serve once it is known what time it is: it says which jobs are due, and who waited too long."""
+        await until_answered(functools.partial(set_clock, jobs, clock), clock.sleep)
+        await self._dispatcher.serve()
 
     async def enqueue(self, message: bytes) -> None:
         """See `Dispatcher.enqueue`."""
@@ -163,11 +169,15 @@ class ClerkHost:
         self._duties = [
             asyncio.ensure_future(self._listener.open()),
             asyncio.ensure_future(keep_time(jobs, clock)),
-            asyncio.ensure_future(self._serve(settings, clock)),
+            asyncio.ensure_future(self._serve(settings, jobs, clock)),
         ]
 
-    async def _serve(self, settings: Settings, clock: SystemClock) -> None:
-        """Serve; whatever goes wrong before there is an office is tried again."""
+    async def _serve(self, settings: Settings, jobs: MongoJobStore, clock: SystemClock) -> None:
+        """Serve once it is known what time it is.
+
+        Whatever goes wrong before there is an office is tried again.
+        """
+        await until_answered(functools.partial(set_clock, jobs, clock), clock.sleep)
         await Clerk(clock, {"office": functools.partial(self._open, settings, clock)}).serve()
 
     async def _open(self, settings: Settings, clock: SystemClock) -> None:

@@ -5,11 +5,12 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-#: So many names are looked up at once, each in a thread: the system's own way to do it just blocks.
-_THREADS = 32
+from hasty.errors import Overloaded
 
-#: And so many wait for a thread or are being looked up; more are refused.
-_PENDING = 256
+#: So many names are looked up at once; more are refused. The system's own way to do it just blocks, for
+#: half a minute where a name server is silent: so each has a thread, and none waits behind another.
+#: A Courier begins fewer calls in that time, unless they are given up much sooner.
+_AT_ONCE = 256
 
 Addresses = tuple[str, ...]
 
@@ -24,16 +25,19 @@ def look_up(host: str) -> Addresses:
 
 
 class Resolver:
-    """Looks hosts up. Those that ask for the same one at the same time share the answer."""
+    """Looks hosts up, each once at a time: those that ask for the same one meanwhile share the answer.
+
+    So a host that is slow to be found holds up nobody else, as long as there is room.
+    """
 
     def __init__(self, lookup: Lookup = look_up) -> None:
         """Start no thread yet."""
         self._lookup = lookup
-        self._threads = ThreadPoolExecutor(_THREADS, "hasty-names")
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "hasty-names")
         self._pending: dict[str, asyncio.Future[Addresses]] = {}
 
     async def addresses(self, host: str) -> Addresses:
-        """Return the addresses of a host as they are now. Raises OSError, also where too many are asked."""
+        """Return the addresses of a host as they are now. Raises OSError; Overloaded: no room."""
         pending = self._pending.get(host)
         if pending is None:
             pending = self._pending[host] = self._ask(host)
@@ -41,8 +45,8 @@ class Resolver:
         return await asyncio.shield(pending)
 
     def _ask(self, host: str) -> "asyncio.Future[Addresses]":
-        if len(self._pending) >= _PENDING:
-            raise OSError("too many names are being looked up")
+        if len(self._pending) >= _AT_ONCE:
+            raise Overloaded("too many names are being looked up")
         asked = asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, host)
         asked.add_done_callback(lambda done: self._answered(host, done))
         return asked

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import httpx
 
+from hasty.errors import Overloaded
 from hasty.outgoing.addresses import Allowed
 from hasty.outgoing.names import Resolver
 from hasty.outgoing.urls import check_url, host_in
@@ -86,6 +87,8 @@ class Sender:
                 response = await self._post(httpx.URL(check_url(url)), headers, body)
         except TimeoutError:
             return Reply(error=f"no answer within {self._timeout_s:g} s")
+        except Overloaded as error:
+            return Reply(error=str(error))
         except (httpx.HTTPError, ValueError) as error:
             return Reply(error=_told(error))
         if response is None:

@@ -4,6 +4,7 @@ That it loses nothing is shown on real stores: see the contract.
 """
 
 import asyncio
+import dataclasses
 import functools
 
 import pytest
@@ -183,6 +184,26 @@ async def test_what_it_knows_of_jobs_is_bounded(monkeypatch):
     assert len(world.herald._about) <= 10
     # Those that are over are forgotten at once.
     assert not {f"job-{n}" for n in range(50, 55)} & world.herald._about.keys()
+
+
+@virtually
+async def test_what_a_batch_begins_with_does_not_make_it_forget_what_it_ends_with(monkeypatch):
+    monkeypatch.setattr(herald_module, "_ABOUT", 3)
+    world = await a_world()
+    await world.come(3)
+    await asyncio.sleep(1)
+    # In one batch: others come, and then something happens to those that were there.
+    await world.come(5)
+    jobs = await world.jobs.get([f"job-{n}" for n in range(8)])
+    for n in range(8):
+        job = jobs[f"job-{n}"]
+        world.jobs.log.note(world.clock.now(), job, dataclasses.replace(job, attempt=1))
+    await asyncio.sleep(1)
+    told = (await world.herald.since(Follow(3, 1.0))).events
+    about = [(event.job_id, event.object_id, event.handler) for event in told]
+    expected = [(f"job-{n}", f"o-{n % 3}", f"h-{n % 2}") for n in range(8)]
+    assert about == expected[3:] + expected
+    assert len(world.herald._about) == 3
 
 
 @virtually

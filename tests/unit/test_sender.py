@@ -416,23 +416,32 @@ async def test_names_that_are_asked_for_together_share_the_answer_and_later_ones
     names.close()
 
 
-async def test_too_many_names_at_once_are_refused():
-    release = threading.Event()
+async def test_however_many_names_hang_others_are_found_as_long_as_there_is_room_and_then_it_is_said():
+    release, asked = threading.Event(), []
 
-    def lookup(_host):
-        release.wait(30)
+    def lookup(host):
+        asked.append(host)
+        if host.startswith("hangs"):
+            release.wait(30)
         return (PUBLIC,)
 
-    resolver = Resolver(lookup)
-    asked = [asyncio.ensure_future(resolver.addresses(f"h{n}.example")) for n in range(300)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    refused = [each for each in asked if each.done()]
-    assert len(refused) == 300 - 256
-    assert {str(each.exception()) for each in refused} == {"too many names are being looked up"}
-    release.set()
-    assert len(await asyncio.gather(*asked, return_exceptions=True)) == 300
-    resolver.close()
+    def hang(numbers):
+        return [sender.post(f"http://hangs-{n}.example/", {}, b"") for n in numbers]
+
+    sender = Sender(Allowed(), timeout_s=2, resolver=Resolver(lookup), transport=Wire())
+    try:
+        hung = asyncio.gather(*hang(range(255)))
+        assert await sender.post("http://answers.example/", {}, b"") == Reply(200)
+        over = asyncio.gather(*hang(range(255, 258)))
+        full = Reply(error="too many names are being looked up")
+        assert (await over)[1:] == [full, full]
+        # Whoever asks for one that hangs waits for that, and takes no room.
+        slow = Reply(error="no answer within 2 s")
+        assert {*await hung, over.result()[0], *await asyncio.gather(*hang(range(9)))} == {slow}
+        assert sorted(asked) == sorted([*(f"hangs-{n}.example" for n in range(256)), "answers.example"])
+    finally:
+        release.set()
+        await sender.close()
 
 
 def test_the_systems_own_names_are_looked_up():
