@@ -4,15 +4,18 @@ It holds every queued job up to a horizon in the order of the queue. Jobs behind
 in MongoDB and come with a later sweep, so memory is bounded however long the backlog is.
 """
 
+import bisect
 import heapq
+import itertools
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
 from hasty.job import Work
 
-#: Jobs held in memory before the rest stays in MongoDB. Between one and two times as many are held.
+#: Jobs, and bytes of them, held in memory before the rest stays in MongoDB. Twice as much is held at most.
 CAPACITY = 4_000
+CAPACITY_BYTES = 128 * 1024 * 1024
 
 #: Jobs that nobody forwarded wait so long at most.
 SWEEP_EVERY_S = 5.0
@@ -22,20 +25,25 @@ _Order = tuple[int, datetime, str]
 
 
 class _Waiting(NamedTuple):
-    """A job that waits for a slot, and since when it is known to."""
+    """A job that waits for a slot, since when it is known to, and what it weighs."""
 
     work: Work
     since: float
+    bytes: int
 
 
 class Backlog:
     """Jobs that wait, in order. Those that `elsewhere` knows are not to be queued."""
 
-    def __init__(self, capacity: int, elsewhere: Callable[[str], bool]) -> None:
-        """Start empty; between one and two times `capacity` jobs are held."""
+    def __init__(
+        self, capacity: int, elsewhere: Callable[[str], bool], capacity_bytes: int = CAPACITY_BYTES
+    ) -> None:
+        """Start empty; twice `capacity` jobs are held at most, and of heavy ones twice `capacity_bytes`."""
         self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
         self._elsewhere = elsewhere
         self._waiting: dict[str, _Waiting] = {}
+        self._bytes = 0
         #: Keys in order; a job that left the queue another way left its key behind.
         self._queue: list[tuple[_Order, str]] = []
         #: Everything in the queue up to this place is held; None: everything is.
@@ -45,6 +53,7 @@ class Backlog:
         self._trimmed = False
         #: Offers behind the horizon while a sweep is under way: it may have read before they came.
         self._aside: list[Work] = []
+        self._aside_bytes = 0
         self._sweeping = False
         self._next_sweep = 0.0
 
@@ -71,8 +80,9 @@ class Backlog:
         for work in works:
             if self._horizon is None or work.order <= self._horizon:
                 self.put(work, now)
-            elif self._sweeping and len(self._aside) < self._capacity:
+            elif self._sweeping and self._has_room_aside():
                 self._aside.append(work)
+                self._aside_bytes += work.weight
             else:
                 self._missed = True
         self._trim()
@@ -80,7 +90,8 @@ class Backlog:
     def put(self, work: Work, now: float) -> None:
         """Let a job wait, unless it does or is known elsewhere."""
         if work.job_id not in self._waiting and not self._elsewhere(work.job_id):
-            self._waiting[work.job_id] = _Waiting(work, now)
+            waiting = self._waiting[work.job_id] = _Waiting(work, now, work.weight)
+            self._bytes += waiting.bytes
             heapq.heappush(self._queue, (work.order, work.job_id))
 
     def pop(self) -> Work | None:
@@ -89,16 +100,20 @@ class Backlog:
         if first is None:
             return None
         heapq.heappop(self._queue)
-        return self._waiting.pop(first.work.job_id).work
+        return self.drop(first.work.job_id)
 
     def drop(self, job_id: str) -> Work | None:
         """Take a job out of the queue, if it waits there."""
         waiting = self._waiting.pop(job_id, None)
-        return waiting.work if waiting is not None else None
+        if waiting is None:
+            return None
+        self._bytes -= waiting.bytes
+        return waiting.work
 
     def clear(self) -> None:
         """Let nobody wait here any more; what a sweep that is under way finds is not taken either."""
         self._waiting.clear()
+        self._bytes = 0
         self._queue.clear()
         self._aside.clear()
         self._horizon = None
@@ -113,14 +128,15 @@ class Backlog:
 
     def wants_sweep(self, now: float) -> bool:
         """Whether it is time to look into MongoDB: now and then, and when the window runs low."""
-        low = self._horizon is not None and len(self._waiting) < self._capacity // 2
+        few = len(self._waiting) < self._capacity // 2 and self._bytes < self._capacity_bytes // 2
+        low = self._horizon is not None and few
         return not self._sweeping and (low or now >= self._next_sweep)
 
     def begin_sweep(self, now: float) -> int:
         """Note that a sweep begins; return for how many jobs there is room."""
         self._sweeping = True
         self._missed = self._trimmed = False
-        self._aside = []
+        self._aside, self._aside_bytes = [], 0
         self._next_sweep = now + SWEEP_EVERY_S
         return self._capacity
 
@@ -145,11 +161,18 @@ class Backlog:
             self._horizon = last if self._horizon is None else max(last, self._horizon)
         self._trim()
 
+    def _has_room_aside(self) -> bool:
+        return len(self._aside) < self._capacity and self._aside_bytes < self._capacity_bytes
+
     def _trim(self) -> None:
         """Leave the tail to MongoDB once twice the capacity is held."""
-        if len(self._waiting) <= 2 * self._capacity:
+        if len(self._waiting) <= 2 * self._capacity and self._bytes <= 2 * self._capacity_bytes:
             return
         kept = sorted(self._waiting.values(), key=_order)[: self._capacity]
+        held = list(itertools.accumulate(each.bytes for each in kept))
+        # At least one: else nothing would ever be sent.
+        kept = kept[: max(1, bisect.bisect_right(held, self._capacity_bytes))]
+        self._bytes = held[len(kept) - 1]
         self._waiting = {each.work.job_id: each for each in kept}
         # Sorted, so already a heap.
         self._queue = [(each.work.order, each.work.job_id) for each in kept]

@@ -259,3 +259,22 @@ def test_whatever_comes_when_what_waits_leaves_in_order_and_in_the_end_everythin
 
 def test_it_holds_four_thousand_jobs_unless_told_otherwise():
     assert CAPACITY == 4_000
+
+
+def test_of_heavy_jobs_fewer_are_held_and_none_is_forgotten():
+    heavy = [work._replace(payload="x" * 1_000) for work in works(100)]
+    backlog = Backlog(1_000, lambda _job_id: False, capacity_bytes=20_000)
+    backlog.offer(heavy, 0.0)
+    assert 10 < len(backlog) <= 20
+    assert not knows_all(backlog)
+    served = []
+    for now in range(1, 1_000):
+        if backlog.wants_sweep(now):
+            backlog.begin_sweep(now)
+            left = [work for work in heavy if work.job_id not in (*served, *backlog.job_ids)]
+            backlog.take_sweep(tuple(left[:10]), now, exhausted=len(left) <= 10)
+            assert sum(work.weight for work in heavy if work.job_id in backlog) <= 40_000
+        if (work := backlog.pop()) is not None:
+            served.append(work.job_id)
+    assert served == [work.job_id for work in heavy]
+    assert backlog._bytes == 0
