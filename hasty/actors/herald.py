@@ -184,7 +184,13 @@ class Herald:
         if not reading.changes:
             return position._replace(token=reading.token)
         events = await self._numbered(reading.changes, position)
-        await self._events.add(events, reading.token)
+        try:
+            await self._events.add(events, reading.token)
+        except StoreUnavailable:
+            # They are read again, perhaps: then each job is to be known as it was before them.
+            for change in reading.changes:
+                self._about.pop(change.job_id, None)
+            raise
         self._tail.extend(events)
         self._wake()
         return Position(events[-1].seq, events[-1].at, reading.token)

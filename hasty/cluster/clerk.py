@@ -68,7 +68,10 @@ async def _send_courier(settings: Settings, clock: Clock, secret: str) -> None:
     sender = Sender(Allowed(settings.webhook_allow), timeout_s=settings.webhook_timeout_s)
     outbox = MongoOutbox(connect(settings.jobs_uri))
     courier = Courier(outbox, sender.post, clock, secret=secret, timeout_s=settings.webhook_timeout_s)
-    await courier.serve()
+    try:
+        await courier.serve()
+    finally:
+        await sender.close()
 
 
 async def _keep_timetable(settings: Settings, clock: Clock, neighbours: Neighbours) -> None:

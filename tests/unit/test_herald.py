@@ -13,6 +13,7 @@ from hasty.actors import herald as herald_module
 from hasty.actors.herald import TOLD_AT_ONCE, Herald
 from hasty.actors.tail import Tail
 from hasty.errors import StoreUnavailable, Unreachable, WrongVersion
+from hasty.job import Progress, Status
 from hasty.messages import Event, EventType, Follow
 from hasty.store.memory import MemoryEventStore, MemoryJobStore
 from hasty.testing import VirtualClock, run_virtually
@@ -170,6 +171,32 @@ async def test_what_was_kept_and_not_told_is_told_by_whoever_goes_on():
     assert added == [3]
     answer = await world.herald.since(Follow(0, 30.0))
     assert ([event.seq for event in answer.events], answer.missed) == ([1, 2, 3], False)
+
+
+@virtually
+async def test_what_was_not_kept_is_told_again_as_it_was_and_not_as_it_is_by_then():
+    world = await a_world()
+    add, lost = world.events.add, []
+    await world.come(1)
+    job = (await world.jobs.get(["job-0"]))["job-0"]
+    first, second = (dataclasses.replace(job, status=Status.RUNNING, attempt=n) for n in (1, 2))
+    halfway = dataclasses.replace(first, progress=Progress(world.clock.now(), 0.5))
+    world.jobs.log.note(world.clock.now(), job, first)
+    await asyncio.sleep(1)
+
+    async def refused_once(events, token):
+        if not lost:
+            lost.append(len(events))
+            raise StoreUnavailable
+        await add(events, token)
+
+    world.events.add = refused_once
+    world.jobs.log.note(world.clock.now(), first, halfway)
+    world.jobs.log.note(world.clock.now(), first, second)
+    await asyncio.sleep(5)
+    assert lost == [2]
+    told = (await world.herald.since(Follow(0, 1.0))).events
+    assert [event.attempt for event in told] == [0, 1, 1, 2]
 
 
 @virtually
