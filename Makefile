@@ -20,14 +20,15 @@ install: .venv/installed ## Make .venv with hasty and all it needs, at pinned ve
 run: install ## Start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/hasty up
 
-# Three at once: what starts Ray; what waits for MongoDB, at times that matter; what only computes,
-# whenever nobody else does.
+# Four at once: what starts Ray; what waits for MongoDB, at times that matter; and twice what only
+# computes, whenever nobody else does.
 test: install ## Run the whole test suite
-	@trap 'kill $$stores $$rules 2>/dev/null; wait' INT TERM; \
+	@trap 'kill $$stores $$sim $$unit 2>/dev/null; wait' INT TERM; \
 	nice -n 5 $(PYTEST) tests/contract tests/outage >.test-stores.log 2>&1 & stores=$$!; \
-	nice -n 19 $(PYTEST) --timeout=600 tests/sim tests/unit >.test-rules.log 2>&1 & rules=$$!; \
+	nice -n 19 $(PYTEST) --timeout=600 tests/sim >.test-sim.log 2>&1 & sim=$$!; \
+	nice -n 19 $(PYTEST) --timeout=600 tests/unit >.test-unit.log 2>&1 & unit=$$!; \
 	$(PYTEST) --durations=8 tests/chaos tests/cluster tests/e2e tests/jobs tests/operating; failed=$$?; \
-	for one in stores rules; do \
+	for one in stores sim unit; do \
 		eval wait \$$$$one; failed=$$((failed | $$?)); cat .test-$$one.log; rm .test-$$one.log; \
 	done; \
 	exit $$failed
