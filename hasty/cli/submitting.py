@@ -1,6 +1,8 @@
 """`hasty submit` and `hasty rerun`: new jobs."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,13 +61,8 @@ def submit_command(
         "webhook": webhook,
     }
     key = idempotency_key or str(uuid.uuid4())
-    with reach(url, api_key_file) as client:
-        try:
-            job = client.submit(**request, idempotency_key=key)
-        except TryAgainLater as error:
-            voice.note(f"the job may exist or not: with --idempotency-key {key} there will be one, not two")
-            saying(error, idempotency_key=key)
-            raise
+    with reach(url, api_key_file) as client, _repeatable(key, voice):
+        job = client.submit(**request, idempotency_key=key)
     if wait:
         raise typer.Exit(_wait_for(job, limit_s, voice, url, api_key_file))
     voice.record(job)
@@ -77,6 +74,7 @@ def rerun_command(
     *,
     force: Annotated[bool, typer.Option("--force", help="Leave the rerun window out of account.")] = False,
     on_conflict: options.Conflict = "reject",
+    idempotency_key: options.IdempotencyKey = None,
     wait: options.Wait = False,
     within: options.Within = None,
     url: Url = None,
@@ -88,12 +86,24 @@ def rerun_command(
     It is a new job that asks for the same. The first word that is printed is its id.
     """
     voice, limit_s = Voice(as_json=as_json), read_duration("--within", within)
-    with reach(url, api_key_file) as client:
-        job = client.rerun(job_id, force=force, on_conflict=on_conflict)
+    key = idempotency_key or str(uuid.uuid4())
+    with reach(url, api_key_file) as client, _repeatable(key, voice):
+        job = client.rerun(job_id, force=force, on_conflict=on_conflict, idempotency_key=key)
     if wait:
         raise typer.Exit(_wait_for(job, limit_s, voice, url, api_key_file))
     voice.record(job)
     voice.tell(standing(job))
+
+
+@contextmanager
+def _repeatable(key: str, voice: Voice) -> Iterator[None]:
+    """Where no clear answer comes, say how to ask again without a second job."""
+    try:
+        yield
+    except TryAgainLater as error:
+        voice.note(f"the job may exist or not: with --idempotency-key {key} there will be one, not two")
+        saying(error, idempotency_key=key)
+        raise
 
 
 def _wait_for(

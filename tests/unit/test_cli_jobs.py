@@ -118,9 +118,10 @@ def test_an_unknown_handler_is_told_with_those_that_there_are(api):
     assert said.problem["handlers"] == ["sleep", "fails"]
 
 
-def test_where_nobody_answers_it_is_said_how_to_ask_again_without_a_second_job(api):
+@pytest.mark.parametrize("words", [("submit", "video-1"), ("rerun", "job-1")], ids=str)
+def test_where_nobody_answers_it_is_said_how_to_ask_again_without_a_second_job(api, words):
     api.first = [httpx.ConnectError("Connection refused")] * 3
-    said = hasty("submit", "video-1")
+    said = hasty(*words)
     assert (said.code, said.out) == (5, "")
     key = api.asked[0].headers["Idempotency-Key"]
     assert {request.headers["Idempotency-Key"] for request in api.asked} == {key}
@@ -128,9 +129,12 @@ def test_where_nobody_answers_it_is_said_how_to_ask_again_without_a_second_job(a
     assert "hasty: no answer from hasty.test:8000: Connection refused" in said.err
     assert "hasty doctor" in said.err
     api.first = [httpx.ConnectError("Connection refused")] * 3
-    said = hasty("submit", "video-1", "--json")
+    said = hasty(*words, "--json")
     assert (said.problem["code"], said.problem["exit_code"]) == ("unreachable", 5)
     assert said.problem["idempotency_key"] == api.asked[-1].headers["Idempotency-Key"]
+    api.first = [httpx.ConnectError("Connection refused")] * 3
+    hasty(*words, "--idempotency-key", "mine")
+    assert api.asked[-1].headers["Idempotency-Key"] == "mine"
 
 
 def test_who_cannot_take_the_job_now_says_when_and_how_to_ask_again(api, monkeypatch):
