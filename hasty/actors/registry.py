@@ -165,7 +165,7 @@ class Registry:
 
     async def _standing(self, newest: dict[str, Job]) -> dict[str, Past]:
         """Find for each object the job whose window counts: those that ended without a turn have none."""
-        passed_over = {object_id for object_id, job in newest.items() if job.passed_over}
+        passed_over = {object_id: job.run for object_id, job in newest.items() if job.passed_over}
         before = await self._jobs.standing(passed_over) if passed_over else {}
         return {
             object_id: Past(job, before.get(object_id) if object_id in passed_over else job)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -90,14 +91,19 @@ class Rounds:
         followed = {job.follows for job in waiting if job.follows is not None}
         # Before it is read how they stand: so no end is missed.
         self._followed |= followed if len(self._followed) < _FOLLOWED else set()
-        ahead = await self._jobs.get(followed)
+        ahead = await self._jobs.brief(followed)
         self._followed -= {job_id for job_id in followed if job_id not in ahead or not ahead[job_id].live}
         now = self._clock.now()
         begins: list[Job] = []
         offs: list[Off] = []
         give_way: dict[str, tuple[Job, Job]] = {}
-        for job in waiting:
-            match turn(job, ahead.get(job.follows or ""), now):
+        for each in waiting:
+            job, before = each, ahead.get(each.follows or "")
+            if job.follows is not None and before is None:
+                # Forgotten, as one that was passed over may be: then it is the one before that.
+                before = (await self._jobs.standing({job.object_id: job.run})).get(job.object_id)
+                job = replace(job, follows=before.job_id if before is not None else None)
+            match turn(job, before, now):
                 case Begin() as begin:
                     begins.append(begun(job, begin, now))
                 case PutOff(until, follows):

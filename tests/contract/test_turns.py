@@ -341,5 +341,7 @@ async def test_who_ended_without_a_turn_does_not_stand_for_its_object(jobs):
     await jobs.insert([ran, *passed, a_waiting("only", object_id="p"), a_waiting("waits", object_id="q")])
     for job in (*passed, a_waiting("only", object_id="p")):
         await end(jobs, job.job_id, "cancelled")
-    standing = await jobs.standing(["o", "p", "q", "unknown"])
+    standing = await jobs.standing(dict.fromkeys(("o", "p", "q", "unknown"), 99))
     assert {object_id: job.job_id for object_id, job in standing.items()} == {"o": "ran", "q": "waits"}
+    # Of an object's own, only those before it.
+    assert await jobs.standing({"o": 1, "q": 1}) == {}

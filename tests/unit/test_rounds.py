@@ -6,7 +6,7 @@ from datetime import timedelta
 from hasty.actors.rounds import Rounds
 from hasty.dispatch import Settle
 from hasty.errors import StoreUnavailable
-from hasty.job import Status, Token
+from hasty.job import Outcome, Status, Token, Window
 from hasty.store.base import Claim
 from hasty.store.memory import MemoryJobStore, MemoryLedger
 from hasty.testing import VirtualClock
@@ -80,3 +80,30 @@ async def test_a_job_whose_end_could_not_be_written_keeps_no_other_from_its_own(
     assert office.statuses() == ends
     assert not giving_up.done()
     giving_up.cancel()
+
+
+@virtually
+async def test_a_job_whose_predecessor_is_forgotten_follows_the_one_before_that():
+    """Else the two would run at the same time."""
+    office = Office()
+    runs = a_job("runs", accepted_at=VIRTUAL_BEGINNING, opens_at=VIRTUAL_BEGINNING)
+    waits = a_job(
+        "waits",
+        run=3,
+        status=Status.SCHEDULED,
+        window=Window(0.0),
+        due_at=VIRTUAL_BEGINNING,
+        turn_due=VIRTUAL_BEGINNING,
+        follows="forgotten",
+    )
+    await office.jobs.insert([runs, waits])
+    giving = asyncio.ensure_future(office.rounds.give_turns())
+    await asyncio.sleep(100)
+    assert office.statuses()["waits"] is Status.SCHEDULED
+    assert office.jobs.jobs["waits"].follows == "runs"
+    ended = Outcome(Status.FINISHED, office.clock.now())
+    await office.jobs.settle([Settle("runs", ended)], 1, office.clock.now() + timedelta(days=1))
+    office.rounds.settled(["runs"])
+    await asyncio.sleep(1)
+    assert office.statuses()["waits"] is Status.QUEUED
+    giving.cancel()

@@ -79,10 +79,10 @@ class JobStore(Protocol):
         """Return each object's job of the highest run; durable, never rolled back."""
         ...
 
-    async def standing(self, object_ids: Collection[str]) -> dict[str, Job]:
-        """Return each object's job of the highest run that was not passed over (`Job.passed_over`); durable.
+    async def standing(self, below: Mapping[str, int]) -> dict[str, Job]:
+        """Return each object's job of the highest run below this one that was not passed over; durable.
 
-        Costs what was passed over since. For a few objects whose newest job was.
+        See `Job.passed_over`. For a few objects: each is looked for by itself.
         """
         ...
 

@@ -47,12 +47,12 @@ class MemoryJobStore:
         runs = {object_id: self._runs.get(object_id) for object_id in object_ids}
         return {object_id: self.jobs[held[max(held)]] for object_id, held in runs.items() if held}
 
-    async def standing(self, object_ids: Collection[str]) -> dict[str, Job]:
+    async def standing(self, below: Mapping[str, int]) -> dict[str, Job]:
         """See `JobStore`."""
         found = {}
-        for object_id in object_ids:
+        for object_id, run in below.items():
             jobs = [self.jobs[job_id] for job_id in self._runs.get(object_id, {}).values()]
-            counting = [job for job in jobs if not job.passed_over]
+            counting = [job for job in jobs if job.run < run and not job.passed_over]
             if counting:
                 found[object_id] = max(counting, key=lambda job: job.run)
         return found

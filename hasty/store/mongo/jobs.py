@@ -161,16 +161,14 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
             cursor = await self._jobs.aggregate(pipeline, hint="run_of_object")
             return {found["_id"]: job_of(found["job"]) async for found in cursor}
 
-    async def standing(self, object_ids: Collection[str]) -> dict[str, Job]:
+    async def standing(self, below: Mapping[str, int]) -> dict[str, Job]:
         """See `JobStore`."""
         counts = {"$or": [{"live": True}, {"turn_due": {"$exists": False}}]}
+        chosen = [{"object_id": each, "run": {"$lt": run}, **counts} for each, run in below.items()]
         order = {"run": DESCENDING}
         with clear_answers():
             found = await asyncio.gather(
-                *(
-                    self._jobs.find_one({"object_id": each, **counts}, sort=order, hint="run_of_object")
-                    for each in object_ids
-                )
+                *(self._jobs.find_one(each, sort=order, hint="run_of_object") for each in chosen)
             )
         return {each["object_id"]: job_of(each) for each in found if each is not None}
 
