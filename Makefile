@@ -24,7 +24,7 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 # computes, whenever nobody else does.
 test: install ## Run the whole test suite
 	@trap 'kill $$stores $$sim $$unit 2>/dev/null; wait' INT TERM; \
-	nice -n 5 $(PYTEST) tests/contract tests/outage >.test-stores.log 2>&1 & stores=$$!; \
+	$(PYTEST) tests/contract tests/outage >.test-stores.log 2>&1 & stores=$$!; \
 	nice -n 19 $(PYTEST) --timeout=600 tests/sim >.test-sim.log 2>&1 & sim=$$!; \
 	nice -n 19 $(PYTEST) --timeout=600 tests/unit >.test-unit.log 2>&1 & unit=$$!; \
 	$(PYTEST) --durations=8 tests/chaos tests/cluster tests/e2e tests/jobs tests/operating; failed=$$?; \

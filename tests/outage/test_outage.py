@@ -5,6 +5,7 @@ import logging
 import os
 import time
 import uuid
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -228,7 +229,7 @@ async def test_what_piles_up_is_refused_and_takes_no_memory(server):
         before = psutil.Process().memory_info().rss
         server.freeze()
         try:
-            asked = await ask(system, 50_000)
+            asked = await ask(system, 25_000)
             # One batch is on its way: so much more fits.
             asked += await ask(system, 500)
             began = time.monotonic()
@@ -236,14 +237,16 @@ async def test_what_piles_up_is_refused_and_takes_no_memory(server):
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
             assert answer.json() == {"message": "20000 items are waiting already"}
             assert time.monotonic() - began < 1
-            assert [type(task.exception()) for task in asked if task.done()] == [Overloaded] * 30_000
+            # Counted: to compare lists of this length takes pytest minutes.
+            refused = Counter(type(task.exception()) for task in asked if task.done())
+            assert refused[Overloaded] == 5_000
             grown = psutil.Process().memory_info().rss - before
             told = await asyncio.gather(*asked, return_exceptions=True)
             assert time.monotonic() - began < ANSWERED_WITHIN_S + 5
             assert all(isinstance(error, TryAgainLater) for error in told)
         finally:
             server.thaw()
-        _logger.info("50,500 requests while it was frozen: %d MB", grown >> 20)
+        _logger.info("25,500 requests while it was frozen: %d MB", grown >> 20)
         assert grown < 400 << 20
         await eventually(lambda: accepts(client), "a job to be accepted again")
         await system.settle_down()
