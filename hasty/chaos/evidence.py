@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from hasty.chaos.answers import Answer
 from hasty.job import Job
-from hasty.store.mongo.audit import History, Page
+from hasty.store.mongo.audit import History, Page, Telling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,8 @@ class Evidence:
     #: The ledger's pages of these jobs; by id.
     pages: Mapping[str, Page] = field(default_factory=dict)
     history: History = field(default_factory=lambda: History({}, {}))
+    #: The events of these jobs; None where hasty keeps none.
+    telling: Telling | None = None
     window_s: float
 
     def of_objects(self) -> dict[str, list[Job]]:

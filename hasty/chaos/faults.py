@@ -23,6 +23,8 @@ class Sign(Enum):
     STARTED = "started"
     #: Every job that lost its attempt has another one.
     MOVED = "moved"
+    #: Something that happened after the fault is told of.
+    TOLD = "told"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ def _kind(name: str, victims: str, **more: object) -> Kind:
 
 _WORKER, _REGISTRY, _DISPATCHER = r"^ray::WorkerHost", r"^ray::RegistryHost", r"^ray::DispatcherHost"
 _GATEWAY, _MONGOD = r"^ray::ServeReplica:hasty:Gateway", r"^\S*mongod .*--dbpath"
+_CLERK = r"^ray::ClerkHost"
 
 #: All of them, by name.
 KINDS = {
@@ -70,6 +73,8 @@ KINDS = {
         _kind("registry-freeze", _REGISTRY, thaw_s=_LONG),
         _kind("dispatcher-kill", _DISPATCHER, sign=Sign.STARTED),
         _kind("dispatcher-freeze", _DISPATCHER, sign=Sign.STARTED, thaw_s=_LONG),
+        _kind("clerk-kill", _CLERK, sign=Sign.TOLD),
+        _kind("clerk-freeze", _CLERK, sign=Sign.TOLD, thaw_s=_LONG),
         _kind("gateway-kill", _GATEWAY),
         _kind("gateway-freeze", _GATEWAY, thaw_s=_LONG),
         _kind("haproxy-kill", r"^\S*haproxy -"),

@@ -45,10 +45,16 @@ def _moved(at: datetime, over_at: datetime, evidence: Evidence) -> datetime | No
     return max((moved for moved in moves if at < moved <= over_at), default=None)
 
 
+def _told(_at: datetime, over_at: datetime, _evidence: Evidence) -> datetime:
+    """Return when it was seen that something was told: no event says when."""
+    return over_at
+
+
 _SIGNS: Mapping[Sign, Callable[[datetime, datetime, Evidence], datetime | None]] = {
     Sign.SERVED: _served,
     Sign.STARTED: _started,
     Sign.MOVED: _moved,
+    Sign.TOLD: _told,
 }
 
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from hasty.chaos.answers import Client, count
 from hasty.chaos.evidence import Evidence
-from hasty.chaos.faults import Fault, Kind
+from hasty.chaos.faults import Fault, Kind, Sign
 from hasty.chaos.instance import Instance
 from hasty.chaos.load import Load
 from hasty.chaos.plan import plan
@@ -87,6 +87,7 @@ class _Run:
         await self._break()
         self._say("the faults are over; waiting for the jobs to end")
         unfinished = await self._wait_for_ends()
+        await self._wait_for_events()
         self._say(f"checking; {unfinished} jobs have not ended" if unfinished else "checking")
         evidence, found = await self._check(began)
         return Result(self._saboteur.faults, evidence, found + self._not_over())
@@ -97,9 +98,10 @@ class _Run:
         try:
             jobs = await self._audit.jobs(self._load.prefix)
             pages, history = await self._audit.pages(jobs), await self._audit.history(began)
+            telling = await self._audit.telling(jobs) if self._settings.event_retention_s else None
         except TryAgainLater as error:
             return evidence, [Violation("P4", "MongoDB", f"does not come back: {error}")]
-        evidence = replace(evidence, jobs=jobs, pages=pages, history=history)
+        evidence = replace(evidence, jobs=jobs, pages=pages, history=history, telling=telling)
         return evidence, violations(evidence)
 
     async def _break(self) -> None:
@@ -107,7 +109,7 @@ class _Run:
         calm = asyncio.Event()
         load = asyncio.create_task(self._load.run(calm))
         progress = asyncio.create_task(self._tell())
-        schedule = plan(self._options.seed, self._options.kinds)
+        schedule = plan(self._options.seed, self._kinds())
         asyncio.get_running_loop().call_later(60 * self._options.minutes, self._stop.set)
         try:
             await self._saboteur.run(schedule, self._stop, together=self._options.together)
@@ -116,6 +118,11 @@ class _Run:
             calm.set()
             await load
             progress.cancel()
+
+    def _kinds(self) -> Sequence[Kind]:
+        """Return the kinds of fault whose end can be seen."""
+        told = bool(self._settings.event_retention_s)
+        return [kind for kind in self._options.kinds if told or kind.sign is not Sign.TOLD]
 
     async def _wait_for_ends(self) -> int:
         """Wait until no job of ours is live, or for as long as a job may take; return how many are left.
@@ -127,6 +134,21 @@ class _Run:
         while (left := await self._live()) and loop.time() < deadline:  # noqa: ASYNC110  the event is elsewhere
             await asyncio.sleep(_POLL_S)
         return left
+
+    async def _wait_for_events(self) -> None:
+        """Wait until every end is told of, or for as long as a fault may take."""
+        if not self._settings.event_retention_s or self._not_over():
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while await self._untold():  # noqa: ASYNC110  the event is elsewhere
+                    await asyncio.sleep(_POLL_S)
+
+    async def _untold(self) -> int:
+        try:
+            return await self._audit.untold(self._load.prefix)
+        except TryAgainLater:
+            return 1
 
     async def _live(self) -> int:
         try:

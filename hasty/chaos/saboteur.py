@@ -167,10 +167,11 @@ class Saboteur:
         return any(answer.accepted and answer.sent_at > moment for answer in recent)
 
     async def _runs_since(self, moment: datetime, fault: Fault) -> bool:
-        moved = fault.kind.sign is Sign.MOVED
+        sign = fault.kind.sign
         try:
-            left = await self._audit.open_from_before(fault.at) if moved else 0
-            return not left and await self._audit.claimed_since(moment)
+            left = await self._audit.open_from_before(fault.at) if sign is Sign.MOVED else 0
+            silent = sign is Sign.TOLD and not await self._audit.told_since(moment)
+            return not left and not silent and await self._audit.claimed_since(moment)
         except TryAgainLater:
             return False
 

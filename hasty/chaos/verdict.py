@@ -1,10 +1,12 @@
-"""The promises P1 to P5, held against the evidence: pure, every rule a function of its own.
+"""The promises P1 to P5 and what is told, held against the evidence: pure, every rule a function of its own.
 
 P1  what was acknowledged is there                      acknowledged, shown
 P2  one final status, in both databases, for ever       ended, unchanged, shown
 P3  one job of an object in one window                  apart, refusals
 P4  no kill loses a job or doubles an outcome           what the others find, found after kills
 P5  an outcome counts once; stale attempts are refused  attempts
+
+And beside these: of each job it is told, in order, what happened   told
 """
 
 from collections import Counter
@@ -16,8 +18,9 @@ from typing import NamedTuple
 from hasty.chaos.answers import Answer
 from hasty.chaos.evidence import Evidence
 from hasty.job import Job, Outcome, Status
+from hasty.messages import EventType
 from hasty.store.base import ATTEMPTS_KEPT
-from hasty.store.mongo.audit import DELETED, Page, Written
+from hasty.store.mongo.audit import DELETED, ENDS, Page, Written
 
 #: "To within 1 s of clock", as P3 has it.
 CLOCK = timedelta(seconds=1)
@@ -45,7 +48,7 @@ class Violation(NamedTuple):
 
 def violations(evidence: Evidence) -> list[Violation]:
     """Return everything that should not be; nothing when all was kept."""
-    rules = (acknowledged, shown, ended, unchanged, apart, refusals, attempts)
+    rules = (acknowledged, shown, ended, unchanged, apart, refusals, attempts, told)
     return [violation for rule in rules for violation in rule(evidence)]
 
 
@@ -174,6 +177,21 @@ def attempts(evidence: Evidence) -> Iterator[Violation]:
         for complaint in (_complaint_on_order(page), _complaint_on_end(page)):
             if complaint is not None:
                 yield Violation("P5", job_id, complaint)
+
+
+def told(evidence: Evidence) -> Iterator[Violation]:
+    """Events: the first tells that a job is there, the last how it ended, and no number is missing."""
+    telling = evidence.telling
+    if telling is None:
+        return
+    if telling.missing or telling.gaps:
+        yield Violation("Events", "all", f"{telling.missing} are missing, {telling.gaps} tell of a gap")
+    for job_id, job in evidence.jobs.items():
+        types = telling.types.get(job_id, ())
+        ends = [kind for kind in types if kind in ENDS]
+        expected = [] if job.live else [f"job.{job.status}"]
+        if types[:1] != (EventType.QUEUED,) or ends != expected or (ends and types[-1] != ends[0]):
+            yield Violation("Events", job_id, f"is {job.status}, and was told to be {', '.join(types)}")
 
 
 def _complaint_on_order(page: Page) -> str | None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 #: What `hasty.chaos.faults.KINDS` has. To import it takes what only a server needs.
 FAULTS = (
     *("worker-kill", "worker-freeze", "registry-kill", "registry-freeze"),
-    *("dispatcher-kill", "dispatcher-freeze", "gateway-kill", "gateway-freeze"),
+    *("dispatcher-kill", "dispatcher-freeze", "clerk-kill", "clerk-freeze"),
+    *("gateway-kill", "gateway-freeze"),
     *("haproxy-kill", "haproxy-manager-kill", "proxy-kill", "controller-kill", "operator-kill"),
     *("mongod-kill", "mongod-freeze", "raylet-kill", "gcs-kill", "everything-kill"),
 )

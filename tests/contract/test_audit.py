@@ -8,7 +8,7 @@ from hasty.dispatch import Mark, Settle
 from hasty.job import Outcome, Progress, Status, Token
 from hasty.messages import Progressed
 from hasty.store.base import Claim, Closing, Record
-from hasty.store.mongo.audit import CHANGED, DELETED, Audit
+from hasty.store.mongo.audit import CHANGED, DELETED, Audit, Telling
 from tests.contract.test_waiting import a_postpone
 from tests.unit.examples import a_job
 
@@ -140,3 +140,30 @@ async def test_it_tells_whether_a_later_job_was_started(audit, mongo_ledger):
     await mongo_ledger.claim([a_claim()._replace(job_id=job_id)])
     assert await audit.claimed_since(minted - timedelta(seconds=1))
     assert not await audit.claimed_since(minted + timedelta(seconds=1))
+
+
+async def test_what_was_told_of_jobs_is_read_in_its_order(audit, database, began):
+    client, name = database
+    events = client[name]["events"]
+    assert (await audit.telling(["a"]), await audit.told_since(NOW)) == (Telling({}, 0, 0), False)
+    kinds = [("a", "job.queued"), ("other", "job.queued"), ("a", "job.finished"), (None, "gap")]
+    told = [(seq, *each) for seq, each in enumerate(kinds, 1)] + [(7, "b", "job.queued")]
+    for seq, job_id, kind in told:
+        about = {} if job_id is None else {"job_id": job_id}
+        await events.insert_one({"_id": seq, "type": kind, "at": NOW + timedelta(seconds=seq), **about})
+    assert await audit.telling(["a", "b"]) == Telling(
+        {"a": ("job.queued", "job.finished"), "b": ("job.queued",)}, missing=2, gaps=1
+    )
+    assert await audit.told_since(NOW + timedelta(seconds=6))
+    assert not await audit.told_since(NOW + timedelta(seconds=7))
+
+
+async def test_an_end_that_nobody_told_of_is_counted(audit, mongo_jobs, database):
+    client, name = database
+    await mongo_jobs.insert([a_job(job_id, object_id=f"p-{job_id}") for job_id in ("told", "untold", "live")])
+    await mongo_jobs.settle(
+        [Settle(job_id, ENDED) for job_id in ("told", "untold")], 1, NOW + timedelta(days=9)
+    )
+    assert await audit.untold("p-") == 2
+    await client[name]["events"].insert_one({"_id": 1, "type": "job.finished", "job_id": "told", "at": NOW})
+    assert (await audit.untold("p-"), await audit.untold("q-")) == (1, 0)

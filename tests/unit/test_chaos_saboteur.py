@@ -12,7 +12,7 @@ import pytest
 
 from hasty.chaos import saboteur
 from hasty.chaos.answers import Answer, Reply
-from hasty.chaos.faults import Kind
+from hasty.chaos.faults import Kind, Sign
 from hasty.chaos.instance import PrivateInstance
 from hasty.chaos.plan import Planned
 from hasty.chaos.saboteur import Saboteur
@@ -42,13 +42,19 @@ class Supervisor:
 
 
 class Calm:
-    """An audit that finds jobs started and nothing left open."""
+    """An audit that finds jobs started, nothing left open, and everything told, if anything is."""
+
+    def __init__(self) -> None:
+        self.tells = True
 
     async def open_from_before(self, _moment) -> int:
         return 0
 
     async def claimed_since(self, _moment) -> bool:
         return True
+
+    async def told_since(self, _moment) -> bool:
+        return self.tells
 
 
 class Always(list):
@@ -73,8 +79,13 @@ def said():
 
 
 @pytest.fixture
-def breaker(supervisor, said):
-    return Saboteur(supervisor, Calm(), Always(), SystemClock(), said.append)
+def audit():
+    return Calm()
+
+
+@pytest.fixture
+def breaker(supervisor, audit, said):
+    return Saboteur(supervisor, audit, Always(), SystemClock(), said.append)
 
 
 def a_kind(name="victim-kill", **more) -> Kind:
@@ -140,6 +151,17 @@ async def test_what_does_not_come_back_ends_the_plan(breaker, supervisor, said, 
     (fault,) = breaker.faults
     assert fault.over_at is None
     assert "does not run again" in said[-1]
+
+
+async def test_who_tells_of_what_happens_is_back_when_something_is_told(breaker, audit):
+    audit.tells = False
+    killed = asyncio.create_task(carry_out(breaker, planned(a_kind(sign=Sign.TOLD))))
+    await until(lambda: breaker.faults)
+    await carry_out(Saboteur(breaker._instance, audit, Always(), SystemClock(), print), planned(a_kind()))
+    assert breaker.faults[0].over_at is None
+    audit.tells = True
+    await asyncio.wait_for(killed, 10)
+    assert breaker.faults[0].over_at is not None
 
 
 async def test_where_there_is_nobody_to_hit_it_goes_on(breaker, said):

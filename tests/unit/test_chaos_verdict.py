@@ -9,7 +9,7 @@ from hasty.chaos.answers import Answer, Reply
 from hasty.chaos.evidence import Evidence
 from hasty.chaos.verdict import violations
 from hasty.job import Job, Outcome, Status
-from hasty.store.mongo.audit import CHANGED, DELETED, Attempt, History, Page, Written
+from hasty.store.mongo.audit import CHANGED, DELETED, Attempt, History, Page, Telling, Written
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW_S = 10
@@ -95,6 +95,9 @@ ALL_IS_WELL = Evidence(
         jobs={FIRST: told("queued", "running", "finished"), SECOND: told("queued", "finished", begin_s=14)},
         ledger={FIRST: told("finished"), SECOND: told("finished")},
     ),
+    telling=Telling(
+        {FIRST: ("job.queued", "job.running", "job.finished"), SECOND: ("job.queued", "job.finished")}, 0, 0
+    ),
     window_s=WINDOW_S,
 )
 
@@ -104,7 +107,8 @@ def found(evidence: Evidence) -> list[str]:
 
 
 def with_job(changed: Job) -> Evidence:
-    return replace(ALL_IS_WELL, jobs={**JOBS, changed.job_id: changed})
+    # What was told of it is another matter.
+    return replace(ALL_IS_WELL, jobs={**JOBS, changed.job_id: changed}, telling=None)
 
 
 def with_page(changed: Page) -> Evidence:
@@ -307,6 +311,52 @@ def test_attempts_that_go_back_in_time_are_found():
 def test_a_job_that_was_closed_needs_no_attempt():
     closed = replace(JOBS[FIRST], status=Status.CANCELLED, result=None, attempt=0)
     final = Outcome(Status.CANCELLED, at(2))
+    told_so = telling("job.queued", "job.cancelled").telling
     evidence = replace(with_page(Page(opened=None, attempts=(), final=final)), jobs={**JOBS, FIRST: closed})
+    evidence = replace(evidence, telling=told_so)
     cancelled = [a for a in evidence.answers if a.method == "POST"]
     assert found(replace(evidence, answers=cancelled)) == []
+
+
+# Events ---------------------------------------------------------------------------------------
+
+
+def telling(*types: str) -> Evidence:
+    assert ALL_IS_WELL.telling is not None
+    types_of = {**ALL_IS_WELL.telling.types, FIRST: types}
+    return replace(ALL_IS_WELL, telling=Telling(types_of, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        (),
+        ("job.queued",),
+        ("job.finished",),
+        ("job.queued", "job.finished", "job.finished"),
+        ("job.queued", "job.cancelled"),
+        ("job.queued", "job.cancelled", "job.finished"),
+        ("job.queued", "job.finished", "job.running"),
+        ("job.running", "job.queued", "job.finished"),
+    ],
+    ids=str,
+)
+def test_a_job_of_which_something_else_was_told_is_found(types):
+    assert found(telling(*types)) == ["Events"]
+
+
+def test_what_is_told_of_a_job_that_still_runs_is_its_beginning():
+    runs = replace(JOBS[FIRST], status=Status.RUNNING, ended_at=None, result=None)
+    evidence = replace(telling("job.queued", "job.running"), jobs={**JOBS, FIRST: runs})
+    assert "Events" not in found(evidence)
+
+
+@pytest.mark.parametrize(("missing", "gaps"), [(1, 0), (0, 1)])
+def test_numbers_that_are_missing_are_found(missing, gaps):
+    assert ALL_IS_WELL.telling is not None
+    evidence = replace(ALL_IS_WELL, telling=ALL_IS_WELL.telling._replace(missing=missing, gaps=gaps))
+    assert found(evidence) == ["Events"]
+
+
+def test_where_no_events_are_kept_none_is_missed():
+    assert found(replace(ALL_IS_WELL, telling=None)) == []

@@ -1,6 +1,7 @@
 """Reads what hasty wrote, for whoever checks its promises. Writes nothing.
 
 jobs, pages   the documents as they are now, of one prefix of object ids
+telling       the events that are kept of them
 history       what was written to them, in order, from the change streams: the server keeps it,
               so nobody need watch while it happens
 """
@@ -15,6 +16,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
 from hasty.job import Job, Outcome, Status, first_id_of
+from hasty.messages import EventType
 from hasty.store.mongo.connection import Document, clear_answers, from_text
 from hasty.store.mongo.jobs import MongoJobStore
 
@@ -26,6 +28,9 @@ _STREAM_WAIT_MS = 1_000
 
 #: What is written when a job ends, and never again.
 _OUTCOME = frozenset({"status", "result", "error", "ended_at", "attempt"})
+
+#: Events that tell of an end.
+ENDS = [f"job.{status}" for status in Status if status.final]
 
 #: Instead of a status: somebody wrote to an outcome without saying a status, or removed the document.
 CHANGED, DELETED = "changed", "deleted"
@@ -77,6 +82,16 @@ class History(NamedTuple):
 
     jobs: Mapping[str, tuple[Written, ...]]
     ledger: Mapping[str, tuple[Written, ...]]
+
+
+class Telling(NamedTuple):
+    """What was told of some jobs, by job id, in the order in which it was told."""
+
+    types: Mapping[str, tuple[str, ...]]
+    #: Numbers between the first and the last of these events that no event has.
+    missing: int
+    #: Events that say that something was not kept.
+    gaps: int
 
 
 class Audit:
@@ -131,6 +146,35 @@ class Audit:
             live = [job["_id"] async for job in self._api["jobs"].find({"live": True}, {"_id": 1})]
             started = {"_id": {"$in": live}, "open.started_at": {"$lt": moment}}
             return await self._worker["ledger"].count_documents(started)
+
+    async def telling(self, job_ids: Collection[str]) -> Telling:
+        """Return the events of these jobs."""
+        events = self._api["events"]
+        types: dict[str, tuple[str, ...]] = {}
+        numbers = []
+        with clear_answers():
+            async for event in events.find({"job_id": {"$in": list(job_ids)}}, sort={"_id": 1}):
+                types[event["job_id"]] = (*types.get(event["job_id"], ()), event["type"])
+                numbers.append(event["_id"])
+            if not numbers:
+                return Telling({}, 0, 0)
+            between = {"_id": {"$gte": numbers[0], "$lte": numbers[-1]}}
+            kept = await events.count_documents(between)
+            gaps = await events.count_documents({**between, "type": EventType.GAP})
+        return Telling(types, numbers[-1] - numbers[0] + 1 - kept, gaps)
+
+    async def untold(self, prefix: str) -> int:
+        """Count the jobs of these objects that have ended without an event that says so."""
+        over = {**_beginning_with(prefix), "live": {"$exists": False}}
+        with clear_answers():
+            ended = [job["_id"] async for job in self._api["jobs"].find(over, {"_id": 1})]
+            about = {"job_id": {"$in": ended}, "type": {"$in": ENDS}}
+            return len(ended) - len(await self._api["events"].distinct("job_id", about))
+
+    async def told_since(self, moment: datetime) -> bool:
+        """Tell whether something that happened after that moment is told of."""
+        with clear_answers():
+            return await self._api["events"].find_one({"at": {"$gt": moment}}, {"_id": 1}) is not None
 
     async def history(self, since: Moment) -> History:
         """Return what was written since that moment, to any job."""
