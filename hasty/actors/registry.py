@@ -165,12 +165,25 @@ class Registry:
 
     async def _standing(self, newest: dict[str, Job]) -> dict[str, Past]:
         """Find for each object the job whose window counts: those that ended without a turn have none."""
-        passed_over = {object_id: job.run for object_id, job in newest.items() if job.passed_over}
-        before = await self._jobs.standing(passed_over) if passed_over else {}
+        passed_over = {object_id: job for object_id, job in newest.items() if job.passed_over}
+        before = await self._before(passed_over) if passed_over else {}
         return {
             object_id: Past(job, before.get(object_id) if object_id in passed_over else job)
             for object_id, job in newest.items()
         }
+
+    async def _before(self, passed_over: dict[str, Job]) -> dict[str, Job]:
+        """Return what stands before these: mostly what each followed, and all of that is one look."""
+        ahead = await self._jobs.brief(
+            {job.follows for job in passed_over.values() if job.follows is not None}
+        )
+        before = {
+            object_id: ahead[job.follows]
+            for object_id, job in passed_over.items()
+            if job.follows in ahead and not ahead[job.follows].passed_over
+        }
+        others = {object_id: job.run for object_id, job in passed_over.items() if object_id not in before}
+        return before | (await self._jobs.standing(others) if others else {})
 
     async def _keep_predecessors(
         self, chosen: dict[str, tuple[Request, Job]], past: dict[str, Past], again: list[Request]

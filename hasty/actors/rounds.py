@@ -93,6 +93,8 @@ class Rounds:
         self._followed |= followed if len(self._followed) < _FOLLOWED else set()
         ahead = await self._jobs.brief(followed)
         self._followed -= {job_id for job_id in followed if job_id not in ahead or not ahead[job_id].live}
+        lost = [job for job in waiting if job.follows is not None and job.follows not in ahead]
+        instead = await self._instead(lost)
         now = self._clock.now()
         begins: list[Job] = []
         offs: list[Off] = []
@@ -100,8 +102,7 @@ class Rounds:
         for each in waiting:
             job, before = each, ahead.get(each.follows or "")
             if job.follows is not None and before is None:
-                # Forgotten, as one that was passed over may be: then it is the one before that.
-                before = (await self._jobs.standing({job.object_id: job.run})).get(job.object_id)
+                before = instead.get(job.job_id)
                 job = replace(job, follows=before.job_id if before is not None else None)
             match turn(job, before, now):
                 case Begin() as begin:
@@ -116,6 +117,21 @@ class Rounds:
             self._offer(Offered(await self._jobs.begin(begins)))
         if give_way:
             await self._replace(tuple(give_way.values()), now)
+
+    async def _instead(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Return, by job id, whom these jobs follow: their predecessors are forgotten.
+
+        As one that was passed over may be, long before those that came before it.
+        """
+        found: dict[str, Job] = {}
+        while jobs:
+            of_objects = {job.object_id: job for job in jobs}
+            before = await self._jobs.standing({name: job.run for name, job in of_objects.items()})
+            found |= {of_objects[name].job_id: job for name, job in before.items()}
+            # Of an object with several, the others in turn.
+            looked_at = {job.job_id for job in of_objects.values()}
+            jobs = [job for job in jobs if job.job_id not in looked_at]
+        return found
 
     async def _replace(self, pairs: Sequence[tuple[Job, Job]], now: datetime) -> None:
         """End the first of each two for the second, which is to take its place."""

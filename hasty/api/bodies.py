@@ -10,8 +10,10 @@ from hasty.errors import BodyTooLarge, FixTheRequest, Overloaded
 BODY_LIMIT = 1024 * 1024
 BATCH_LIMIT = 8 * BODY_LIMIT
 
-#: Bodies that are being read in this process may hold so much, all together.
+#: Bodies that are being read in this process may hold so much, all together; the beginning of each is free,
+#: so that large ones that come slowly do not shut out small ones.
 UNDER_WAY_LIMIT = 256 * BODY_LIMIT
+FREE = 16 * 1024
 
 #: Who sends it more slowly, or less than was declared, holds a place in the Gateway no longer.
 BODY_WITHIN_S = 60.0
@@ -35,16 +37,18 @@ async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    body = bytearray()
+    body, taken = bytearray(), 0
     try:
         async for chunk in request.stream():
-            _under_way.take(len(chunk))
             body += chunk
             if len(body) > limit:
                 raise _too_large(limit)
+            more = max(0, len(body) - FREE) - taken
+            _under_way.take(more)
+            taken += more
         return bytes(body)
     finally:
-        _under_way.give_back(len(body))
+        _under_way.give_back(taken)
 
 
 class _UnderWay:

@@ -42,7 +42,7 @@ from hasty.messages import (
     Scale,
     Unknown,
 )
-from hasty.store.base import JobStore
+from hasty.store.base import JobStore, Keyed
 
 #: A Registry that does not answer within this leaves the client with a 503.
 _ADMIT_WITHIN_S = 10.0
@@ -107,6 +107,7 @@ class Gateway:
         )
         self._reads: Batcher[str, Job | None] = Batcher(self._read, capacity=_WAITING)
         self._briefs: Batcher[str, Job | None] = Batcher(self._read_briefly, capacity=_WAITING)
+        self._answered: Batcher[str, Keyed | None] = Batcher(self._read_keys, capacity=_WAITING)
 
     async def submit(self, object_id: str, handler: str = SLEEP, payload: Json = None) -> Work | Refused:
         """Order a job, with nothing special about it; return it, or why there is none. See `order`."""
@@ -152,8 +153,8 @@ class Gateway:
 
     async def _earlier(self, order: Order) -> Answer | None:
         """Return what was answered when this order's key came first. Raises StoreUnavailable."""
-        known = await self._jobs.by_key({order.key}) if order.key is not None else {}
-        return again(known[order.key], order.fingerprint) if order.key in known else None
+        known = await self._ask_store(self._answered, order.key) if order.key is not None else None
+        return again(known, order.fingerprint) if known is not None else None
 
     async def check_keys(self, orders: Sequence[Order]) -> None:
         """Raise IdempotencyKeyReused if one of these keys came before with another request.
@@ -207,10 +208,10 @@ class Gateway:
         """Return the job without its payload and its result. Raises UnknownJob, StoreUnavailable."""
         return _known(job_id, await self._ask_store(self._briefs, job_id))
 
-    async def _ask_store(self, reads: Batcher[str, Job | None], job_id: str) -> Job | None:
+    async def _ask_store(self, reads: Batcher[str, Said], what: str) -> Said:
         try:
             async with asyncio.timeout(_ADMIT_WITHIN_S):
-                return await reads.submit(job_id)
+                return await reads.submit(what)
         except TimeoutError:
             raise StoreUnavailable("MongoDB did not answer in time") from None
 
@@ -279,6 +280,10 @@ class Gateway:
     async def _read_briefly(self, job_ids: Sequence[str]) -> list[Job | None]:
         jobs = await self._jobs.brief(set(job_ids))
         return [jobs.get(job_id) for job_id in job_ids]
+
+    async def _read_keys(self, keys: Sequence[str]) -> list[Keyed | None]:
+        known = await self._jobs.by_key(set(keys))
+        return [known.get(key) for key in keys]
 
 
 def _known(job_id: str, job: Job | None) -> Job:

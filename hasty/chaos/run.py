@@ -17,7 +17,7 @@ from hasty.chaos.report import told
 from hasty.chaos.saboteur import PATIENCE_S, Saboteur
 from hasty.chaos.verdict import Violation, violations
 from hasty.clock import Clock, SystemClock
-from hasty.errors import TryAgainLater
+from hasty.errors import CannotStart, TryAgainLater
 from hasty.settings import Settings
 from hasty.store.mongo.audit import Audit, Moment
 from hasty.store.mongo.connection import connect
@@ -122,7 +122,10 @@ class _Run:
     def _kinds(self) -> Sequence[Kind]:
         """Return the kinds of fault whose end can be seen."""
         told = bool(self._settings.event_retention_s)
-        return [kind for kind in self._options.kinds if told or kind.sign is not Sign.TOLD]
+        kinds = [kind for kind in self._options.kinds if told or kind.sign is not Sign.TOLD]
+        if not kinds:
+            raise CannotStart("this hasty keeps no events: what is done to its Clerk cannot be seen")
+        return kinds
 
     async def _wait_for_ends(self) -> int:
         """Wait until no job of ours is live, or for as long as a job may take; return how many are left.

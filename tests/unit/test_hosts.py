@@ -52,7 +52,7 @@ async def nothing(*_given):
 @pytest.fixture
 def alone(monkeypatch):
     """The shells with nothing around them but a MongoDB that tells the time."""
-    monkeypatch.setattr(timekeeping, "_LONGEST_ROUND_TRIP_S", 0.2)
+    monkeypatch.setattr(timekeeping, "_LONGEST_AT_FIRST_S", 0.2)
     Authority.asked, Actor.began = 0, asyncio.Queue()
     parts = {"MongoJobStore": Authority, "Dispatcher": Actor, "Clerk": Actor, "watch": nothing}
     for name in ("connect", "MongoLedger", "RayWorkers", "log_to_stderr", "registry_ref"):

@@ -857,18 +857,22 @@ async def test_a_heavy_job_that_is_there_before_many_does_not_make_a_heavy_answe
 @virtually
 async def test_bodies_that_arrive_slowly_are_bounded_all_together(monkeypatch):
     monkeypatch.setattr("hasty.api.bodies.UNDER_WAY_LIMIT", 100)
+    monkeypatch.setattr("hasty.api.bodies.FREE", 200)
 
     async def stalls():
-        yield b"x" * 60
+        yield b"x" * 150
+        yield b"x" * 110
         await asyncio.Event().wait()
 
     async with running() as (_, client):
         one = asyncio.ensure_future(client.post(JOBS, content=stalls()))
         await asyncio.sleep(1)
-        told = problem(await client.post(JOBS, content=b"x" * 60), 503, "overloaded")
+        told = problem(await client.post(JOBS, content=b"x" * 260), 503, "overloaded")
         assert told["retry_after"] >= 1
-        assert (await one).status_code == 400
+        # Who is small is served beside it.
         await made(client)
+        assert (await one).status_code == 400
+        problem(await client.post(JOBS, content=b"x" * 260), 400, "not_json")
 
 
 def in_short(outcomes):

@@ -82,7 +82,7 @@ class JobStore(Protocol):
     async def standing(self, below: Mapping[str, int]) -> dict[str, Job]:
         """Return each object's job of the highest run below this one that was not passed over; durable.
 
-        See `Job.passed_over`. For a few objects: each is looked for by itself.
+        See `Job.passed_over`. They come in brief. Each object is looked for by itself.
         """
         ...
 

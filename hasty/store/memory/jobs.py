@@ -54,7 +54,7 @@ class MemoryJobStore:
             jobs = [self.jobs[job_id] for job_id in self._runs.get(object_id, {}).values()]
             counting = [job for job in jobs if job.run < run and not job.passed_over]
             if counting:
-                found[object_id] = max(counting, key=lambda job: job.run)
+                found[object_id] = _without_weight(max(counting, key=lambda job: job.run))
         return found
 
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:

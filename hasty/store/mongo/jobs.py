@@ -18,6 +18,7 @@ A job is `live` until it ends. While it may be given to a worker, `queue` names 
 """
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -89,6 +90,12 @@ _INDEXES = [
 #: A sweep reads so many jobs at once, and no more of them once it has so many bytes.
 _READ_AT_ONCE = 500
 _SWEPT_BYTES = 64 * 1024 * 1024
+
+#: A job in brief: without what may be heavy.
+_LIGHT = {"payload": 0, "result": 0, "keys": 0}
+
+#: More at once would only open connections.
+_SEEKS_AT_ONCE = 16
 
 _INDEX_NOT_FOUND = 27
 
@@ -165,12 +172,15 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
         """See `JobStore`."""
         counts = {"$or": [{"live": True}, {"turn_due": {"$exists": False}}]}
         chosen = [{"object_id": each, "run": {"$lt": run}, **counts} for each, run in below.items()]
-        order = {"run": DESCENDING}
+        seek = functools.partial(
+            self._jobs.find_one, projection=_LIGHT, sort={"run": DESCENDING}, hint="run_of_object"
+        )
+        found: list[Document | None] = []
         with clear_answers():
-            found = await asyncio.gather(
-                *(self._jobs.find_one(each, sort=order, hint="run_of_object") for each in chosen)
-            )
-        return {each["object_id"]: job_of(each) for each in found if each is not None}
+            for first in range(0, len(chosen), _SEEKS_AT_ONCE):
+                some = chosen[first : first + _SEEKS_AT_ONCE]
+                found += await asyncio.gather(*map(seek, some))
+        return {each["object_id"]: _light(each) for each in found if each is not None}
 
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
@@ -180,10 +190,9 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
 
     async def brief(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
-        without = {"payload": 0, "result": 0, "keys": 0}
         with clear_answers():
-            cursor = self._jobs.find({"_id": {"$in": list(job_ids)}}, without, hint="_id_")
-            return {found["_id"]: job_of(found | {"payload": None}) async for found in cursor}
+            cursor = self._jobs.find({"_id": {"$in": list(job_ids)}}, _LIGHT, hint="_id_")
+            return {found["_id"]: _light(found) async for found in cursor}
 
     async def existing(self, job_ids: Collection[str]) -> set[str]:
         """See `JobStore`."""
@@ -330,6 +339,10 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
                 {"queue": others, **but}, {"$set": {"queue": DEFAULT_POOL, "pool": DEFAULT_POOL}}
             )
         return moved.modified_count
+
+
+def _light(found: Document) -> Job:
+    return job_of(found | {"payload": None})
 
 
 def _from_now(seconds: float) -> Document:
