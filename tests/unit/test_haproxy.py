@@ -231,9 +231,13 @@ class Replica(http.server.BaseHTTPRequestHandler):
     seen: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        self.seen[:] = [name.lower() for name in self.headers]
         _, status, *kind = self.path.split("/", 2)
-        status = 200 if status == "-" else int(status)
+        if status == "-":
+            # HAProxy asks how it is, at any time.
+            status = "200"
+        else:
+            self.seen[:] = [name.lower() for name in self.headers]
+        status = int(status)
         self.send_response(status)
         self.send_header("Content-Length", "2")
         for value in kind:
