@@ -97,6 +97,16 @@ async def test_of_a_record_and_a_close_racing_one_wins_and_both_learn_which(ledg
         assert recorded in (an_outcome(), CLOSED)
 
 
+async def test_a_close_at_the_moment_of_the_first_claim_ends_the_job(ledger):
+    """The page may come between the look for it and the write of one: also then something is closed."""
+    for job in map(str, range(300)):
+        claim, end = a_claim(job_id=job), Closing(job, CLOSED)
+        claimed, closed = await asyncio.gather(one(ledger.claim([claim])), one(ledger.close([end])))
+        assert claimed in (Claimed(1), Over(CLOSED))
+        assert closed == CLOSED
+        assert await ledger.finals([job]) == {job: CLOSED}
+
+
 async def test_closing_ends_a_job_that_never_started(ledger):
     assert await one(ledger.close([Closing("job", CLOSED)])) == CLOSED
     assert await one(ledger.close([Closing("job", an_outcome())])) == CLOSED

@@ -3,7 +3,7 @@
 claim     insert (a job's first attempt); where that meets a document, a conditional update
 record    update while open.claim is mine, to the end or to a retry; where the total is short, read back
 blame     update while open.claim is the one that is blamed
-close     upsert on {final: null}, or an insert; a taken key means somebody was first
+close     upsert on {final: null}, or an insert; where that meets a document, once more
 announce  $max on a document of its own, which boot reads
 boot      one more on the worker's document, unless a later process was counted; its latest are named there
 condemn   update while the boot is still the one meant
@@ -131,10 +131,10 @@ class MongoLedger:
     async def close(self, closings: Sequence[Closing]) -> list[Outcome | None]:
         """See `Ledger`."""
         with clear_answers():
-            try:
-                await self._pages.bulk_write([_closing(c) for c in closings], ordered=False)
-            except BulkWriteError as error:
-                duplicates(error)
+            # An upsert that meets a page which came just now, by the first claim, closes nothing. The
+            # second finds it: whoever meets a page once more meets one that is closed.
+            if met := await self._close(closings):
+                await self._close([closings[position] for position in met])
             pages = await self._read(closing.job_id for closing in closings)
         return [_final(pages[closing.job_id]) for closing in closings]
 
@@ -156,6 +156,14 @@ class MongoLedger:
         """See `Ledger`."""
         with clear_answers():
             await self._pages.delete_many({"_id": {"$in": list(job_ids)}})
+
+    async def _close(self, closings: Sequence[Closing]) -> set[int]:
+        """Close what is open; return the positions of those that met a page in their way."""
+        try:
+            await self._pages.bulk_write([_closing(closing) for closing in closings], ordered=False)
+        except BulkWriteError as error:
+            return duplicates(error)
+        return set()
 
     async def _read(self, job_ids: Iterable[str]) -> dict[str, Document]:
         cursor = self._pages.find({"_id": {"$in": list(job_ids)}})
