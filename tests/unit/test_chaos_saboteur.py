@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 
 import psutil
@@ -23,22 +24,26 @@ VICTIM = re.compile("# a victim")
 
 
 class Supervisor:
-    """An instance that keeps two processes alive, as long as it cares."""
+    """An instance that keeps two processes alive, as long as it cares; asked in threads, several at once."""
 
     def __init__(self) -> None:
         self.cares = True
         self._children = [subprocess.Popen(COMMAND), subprocess.Popen(COMMAND)]
+        self._looking = threading.Lock()
 
     def processes(self) -> list[psutil.Process]:
-        for position, child in enumerate(self._children):
-            if child.poll() is not None and self.cares:
-                self._children[position] = subprocess.Popen(COMMAND)
-        return [psutil.Process(child.pid) for child in self._children if child.poll() is None]
+        with self._looking:
+            for position, child in enumerate(self._children):
+                if child.poll() is not None and self.cares:
+                    self._children[position] = subprocess.Popen(COMMAND)
+            return [psutil.Process(child.pid) for child in self._children if child.poll() is None]
 
     def stop(self) -> None:
-        for child in self._children:
-            child.kill()
-            child.wait()
+        self.cares = False
+        with self._looking:
+            for child in self._children:
+                child.kill()
+                child.wait()
 
 
 class Calm:
