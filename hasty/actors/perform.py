@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from pydantic_core import from_json
+
 from hasty.actors.stages import Play, Raised
 from hasty.clock import Clock, to_milliseconds
 from hasty.handlers import Term
@@ -141,9 +143,13 @@ class Performance:
             self._task.exception()
 
     def _judge(self, result: Json) -> Ending:
-        """A result that cannot be kept is a failure of the handler."""
+        """A result that cannot be kept, or not be shown, is a failure of the handler."""
         try:
-            size = len(json.dumps(result, allow_nan=False, ensure_ascii=False).encode())
+            text = json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
+            size = len(text)
+            if size <= RESULT_LIMIT:
+                # As a payload is read: of one that is nested more deeply nothing could be made again.
+                from_json(text)
         except (TypeError, ValueError, RecursionError) as error:
             return self._end(Status.FAILED, error=_error("BadResult", f"not JSON: {error}"))
         if size > RESULT_LIMIT:

@@ -282,6 +282,13 @@ for _ in range(100_000):
     DEEP = [DEEP]
 
 
+def nested(levels: int) -> list:
+    inner: list = []
+    for _ in range(levels - 1):
+        inner = [inner]
+    return inner
+
+
 @pytest.mark.parametrize(
     ("result", "why"),
     [
@@ -292,16 +299,23 @@ for _ in range(100_000):
         ([float("inf")], "not JSON: Out of range float values are not JSON compliant"),
         (CIRCLE, "not JSON: Circular reference detected"),
         (DEEP, "not JSON: maximum recursion depth exceeded while encoding a JSON object"),
+        (nested(202), "not JSON: recursion limit exceeded"),
         ({"title": "half \ud83d a pair"}, "not JSON: 'utf-8' codec can't encode character"),
         (10**5_000, "not JSON: Exceeds the limit (4300 digits) for integer string conversion"),
     ],
-    ids=["set", "bytes", "tuple key", "nan", "inf", "circle", "deep", "half a pair", "long number"],
+    ids=["set", "bytes", "tuple key", "nan", "inf", "circle", "deep", "nested", "half a pair", "long number"],
 )
 @virtually
 async def test_a_result_that_is_not_json_is_a_failure_of_the_handler(result, why):
     outcome = await outcome_of(perform(returning(result)))
     assert (outcome.status, outcome.result, outcome.error["type"]) == (Status.FAILED, None, "BadResult")
     assert outcome.error["message"].startswith(why)
+
+
+@virtually
+async def test_a_result_may_be_nested_as_deeply_as_a_payload():
+    outcome = await outcome_of(perform(returning(nested(201))))
+    assert (outcome.status, outcome.result) == (Status.FINISHED, nested(201))
 
 
 @virtually
