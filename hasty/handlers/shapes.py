@@ -86,6 +86,10 @@ class Typed:
             return self._adapter.validate_json(json.dumps(payload, allow_nan=False))
         except ValidationError as invalid:
             raise InvalidRequest(complaints=tuple(complaints(invalid, "payload"))) from None
+        except Exception as error:
+            # A user's check, which should have raised ValueError: it is the payload that it fails for.
+            told = f"could not be checked ({type(error).__name__})"
+            raise InvalidRequest(complaints=(("payload", told),)) from error
 
     def dump(self, result: Any) -> Json:
         """See `Shape`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 import hasty
 from hasty.actors.registry import Registry
@@ -40,13 +40,28 @@ async def typed(payload: Width) -> int:
     return payload.width
 
 
+class Length(BaseModel):
+    unit: str
+
+    @field_validator("unit")
+    @classmethod
+    def known(cls, unit: str) -> str:
+        return {"cm": "cm", "m": "m"}[unit]
+
+
+@hasty.handler
+async def measured(length: Length) -> str:
+    return length.unit
+
+
 @hasty.handler(window_after=["finished"])
 async def opens() -> None:
     await asyncio.sleep(30)
 
 
 MORE = [
-    declaration_of(each).handler(timeout_s=46.0, rerun_window_s=300.0) for each in (patient, typed, opens)
+    declaration_of(each).handler(timeout_s=46.0, rerun_window_s=300.0)
+    for each in (patient, typed, measured, opens)
 ]
 
 
@@ -936,7 +951,7 @@ async def test_each_of_many_has_its_outcome_in_its_place(by_lines):
         assert refused["job"]["id"] == ids[0]
         assert outcomes[4]["job"]["labels"] == {"n": "1"}
         assert outcomes[9]["problem"]["errors"][0]["field"] == "payload.width"
-        assert outcomes[6]["problem"]["handlers"] == ["opens", "patient", "sleep", "typed"]
+        assert outcomes[6]["problem"]["handlers"] == ["measured", "opens", "patient", "sleep", "typed"]
         await asyncio.sleep(2)
         assert (await shown(client, ids[0]))["status"] == "running"
 
@@ -1003,6 +1018,16 @@ async def test_nothing_at_all_has_no_outcomes():
 async def test_a_batch_that_is_none_is_told_so(body, told):
     async with running() as (_, client):
         assert complaints(await client.post(BATCH, json=body)) == told
+
+
+@virtually
+async def test_a_check_of_a_users_that_breaks_is_the_mistake_of_that_payload_alone():
+    async with running(more=MORE) as (system, client):
+        jobs = [{"object_id": u, "handler": "measured", "payload": {"unit": u}} for u in ("m", "mile", "cm")]
+        told = problem(await post(client, **jobs[1]), 422, "invalid_request")
+        assert told["errors"] == [{"field": "payload", "message": "could not be checked (KeyError)"}]
+        assert in_short(await many(client, *jobs)) == [(201, None), (422, "invalid_request"), (201, None)]
+        assert len(system.jobs.jobs) == 2
 
 
 @virtually
