@@ -12,7 +12,7 @@ from hasty.actors.refs import DispatcherRef
 from hasty.actors.timekeeping import follow, set_clock
 from hasty.batching import Batcher
 from hasty.clock import Clock
-from hasty.errors import Draining, Overloaded, StoreUnavailable, TryAgainLater
+from hasty.errors import CannotStart, Draining, Overloaded, StoreUnavailable, TryAgainLater, WrongVersion
 from hasty.job import KEPT_AFTER_WINDOW, Job, Work
 from hasty.messages import (
     Admit,
@@ -84,7 +84,7 @@ class Registry:
 
         Accepted: the job is in MongoDB, journaled on a majority. Refused: it was not inserted.
         Unknown: it may be there or not; asking again with the same job id finds out.
-        Raises Draining after `drain`.
+        Raises Draining after `drain`, WrongVersion where a later release has been at the database.
         """
         check_version(message.version)
         if self._draining:
@@ -98,6 +98,8 @@ class Registry:
                 left = await self._round(pending, answers)
                 lost = lost + 1 if len(left) == len(pending) else 0
                 pending = left
+        except CannotStart as error:
+            raise WrongVersion(str(error)) from error
         except StoreUnavailable as error:
             unknown = Unknown(str(error))
         else:

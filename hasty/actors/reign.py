@@ -33,7 +33,7 @@ from hasty.dispatch import (
     Ticked,
     Tokens,
 )
-from hasty.errors import StoreUnavailable, Superseded
+from hasty.errors import StoreUnavailable, Superseded, Unreachable
 from hasty.job import Work
 from hasty.messages import Ended, PoolState, Report
 from hasty.pools import DEFAULT_POOL, Plan, pool_of
@@ -273,6 +273,9 @@ class Reign:
                 self._begin(round_)
 
     def _begin(self, duty: Callable[..., Coroutine[Any, Any, None]], *about: Any) -> "asyncio.Task[None]":
+        """Do it beside what else is done. Raises Unreachable once the office has ended."""
+        if self._over:
+            raise Unreachable("the Dispatcher's office has just ended")
         return self._duties.create_task(self._do(duty, *about))
 
     async def _do(self, duty: Callable[..., Coroutine[Any, Any, None]], *about: Any) -> None:

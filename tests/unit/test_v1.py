@@ -18,7 +18,7 @@ import hasty.errors
 from hasty.api.bodies import BODY_LIMIT
 from hasty.api.gateway import PAYLOAD_LIMIT
 from hasty.api.problems import CODES
-from hasty.errors import StoreUnavailable, TryAgainLater, Unreachable, WrongVersion
+from hasty.errors import CannotStart, StoreUnavailable, TryAgainLater, Unreachable, WrongVersion
 from hasty.handlers.decorator import declaration_of
 from hasty.messages import Reason
 from hasty.pools import PoolPlan
@@ -904,6 +904,40 @@ async def test_a_dispatcher_that_a_later_one_has_superseded_is_a_503():
         await system.jobs.enroll(await system.jobs.rosters(), 99)
         response = await client.patch(f"{POOLS}/default", json={"workers": 3})
         assert response.status_code == 503, response.text
+
+
+@virtually
+async def test_a_pool_that_grows_as_its_dispatchers_office_ends_is_a_503():
+    async with running() as (system, client):
+        enroll, noted, may_go_on = system.jobs.enroll, asyncio.Event(), asyncio.Event()
+
+        async def slowly(*about):
+            noted.set()
+            await may_go_on.wait()
+            return await enroll(*about)
+
+        system.jobs.enroll = slowly
+        asked = asyncio.create_task(client.patch(f"{POOLS}/default", json={"workers": 5}))
+        await noted.wait()
+        system.dispatcher._reign.fail(StoreUnavailable())
+        await asyncio.sleep(0.1)
+        may_go_on.set()
+        problem(await asked, 503, "unreachable")
+
+
+@virtually
+async def test_a_database_of_a_later_release_is_a_503():
+    system = System()
+
+    async def of_a_later_one():
+        raise CannotStart("the database is of schema 99, this hasty knows 3")
+
+    system.jobs.prepare = of_a_later_one
+    async with system.client() as client:
+        told = problem(await client.post(JOBS, json={"object_id": "x"}), 503, "wrong_version")
+        assert "schema 99" in told["detail"]
+        response = await client.post("/", json={"object_id": "x"})
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
 
 
 @virtually
