@@ -187,7 +187,8 @@ class _Line:
 
     @property
     def broken(self) -> bool:
-        return self._closed or self._hearing.done()
+        # Also one whose end is not heard yet: uvloop lets nobody write into it.
+        return self._closed or self._hearing.done() or self._writer.is_closing()
 
     def close(self) -> None:
         # Not `close`: it would wait until all is sent, and one that is frozen reads nothing.

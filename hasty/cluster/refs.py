@@ -137,11 +137,9 @@ class RayRef:
         return unpack(answer) if answer else None
 
     async def _call(self, method: str, *packed: bytes) -> Any:
+        handle = await self._found()
         try:
-            if self._handle is None:
-                # It asks the GCS: in a thread, so that a GCS that is away stops nothing else.
-                self._handle = await asyncio.to_thread(self._resolve)
-            answer = await getattr(self._handle, method).remote(*packed)
+            answer = await getattr(handle, method).remote(*packed)
         except RayTaskError as error:
             # Ray's text holds a traceback; what the actor meant to say is its cause.
             if isinstance(error.cause, HastyError):
@@ -151,3 +149,13 @@ class RayRef:
             self._handle = None
             raise Unreachable(f"{method} was not answered ({type(error).__name__})") from error
         return unpack(answer) if answer is not None else None
+
+    async def _found(self) -> "ActorHandle[Any]":
+        """Return the actor. Raises Unreachable, whatever was wrong: nothing was said to it yet."""
+        if self._handle is None:
+            try:
+                # It asks the GCS: in a thread, so that a GCS that is away stops nothing else.
+                self._handle = await asyncio.to_thread(self._resolve)
+            except Exception as error:
+                raise Unreachable(f"the actor was not found ({type(error).__name__})") from error
+        return self._handle
