@@ -206,6 +206,14 @@ async def test_extending_keeps_what_is_there_and_never_shortens(jobs):
     assert found["b"].expires_at == NOW + timedelta(days=9)
 
 
+async def test_one_that_is_shown_as_it_was_before_counts_as_gone(mongo_jobs, monkeypatch):
+    """What was deleted just before it could be extended is in what a majority had a moment ago."""
+    await mongo_jobs.insert([a_job("a"), a_job("gone", object_id="b", expires_at=NOW)])
+    update = mongo_jobs._jobs.update_many
+    monkeypatch.setattr(mongo_jobs._jobs, "update_many", lambda _chosen, change: update({"_id": "a"}, change))
+    assert await mongo_jobs.extend(["a", "gone"], NOW + timedelta(days=2)) == {"a"}
+
+
 async def test_an_epoch_is_taken_once_and_at_once_only_by_its_holder(jobs):
     first = await jobs.take_epoch("one", 60)
     assert first is not None

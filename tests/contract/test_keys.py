@@ -115,6 +115,21 @@ async def test_a_key_gets_new_secrets_if_nobody_was_first(keys):
     assert not await keys.rotate(a_key(), rotated, NOW)
 
 
+async def test_a_rotation_that_another_follows_at_once_was_made(mongo_keys, database, monkeypatch):
+    key = a_key()
+    await mongo_keys.add(key, NOW)
+    second, _ = rotate(key, NOW, overlap=DAY)
+    third, _ = rotate(second, NOW, overlap=DAY)
+    find_one = mongo_keys._keys.find_one
+
+    async def after_another(*about):
+        await MongoKeys(*database).rotate(second, third, NOW)
+        return await find_one(*about)
+
+    monkeypatch.setattr(mongo_keys._keys, "find_one", after_another)
+    assert await mongo_keys.rotate(key, second, NOW)
+
+
 async def test_of_several_that_add_a_name_or_rotate_a_key_one_wins(keys):
     for name in map(str, range(10)):
         rivals = [a_key(name, at=NOW + DAY) for _ in range(8)]

@@ -3,6 +3,9 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from hasty.errors import StoreUnavailable
 from hasty.job import Cause, Outcome, Status, Token
 from hasty.messages import Process
 from hasty.store.base import Blame, Boot, Claim, Claimed, Closing, Over, Record, Spent, Stale
@@ -105,6 +108,26 @@ async def test_a_close_at_the_moment_of_the_first_claim_ends_the_job(ledger):
         assert claimed in (Claimed(1), Over(CLOSED))
         assert closed == CLOSED
         assert await ledger.finals([job]) == {job: CLOSED}
+
+
+@pytest.mark.parametrize("shown", [{}, {"job": {"_id": "job", "final": None}}], ids=["nothing", "open"])
+async def test_what_a_new_primary_does_not_show_yet_is_no_clear_answer(mongo_ledger, monkeypatch, shown):
+    """It may answer with what a majority had before its predecessor confirmed the last write."""
+    await mongo_ledger.claim([a_claim("c1", job_id="claimed")])
+
+    async def behind(_job_ids):
+        return shown
+
+    monkeypatch.setattr(mongo_ledger, "_read", behind)
+    with pytest.raises(StoreUnavailable):
+        await mongo_ledger.close([Closing("job", CLOSED)])
+    with pytest.raises(StoreUnavailable):
+        await mongo_ledger.claim([a_claim("c2", job_id="claimed", token=(2, 1))])
+    monkeypatch.undo()
+    assert await one(mongo_ledger.close([Closing("job", an_outcome())])) == CLOSED
+    assert await one(mongo_ledger.claim([a_claim("c2", job_id="claimed", token=(2, 1))])) == Claimed(
+        2, losses=1
+    )
 
 
 async def test_closing_ends_a_job_that_never_started(ledger):

@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
-from hasty.errors import Superseded
+from hasty.errors import StoreUnavailable, Superseded
 from hasty.job import Progress, Status
 from hasty.messages import Event, EventType
 from hasty.store.base import LEAP, About, Excerpt, Position, Wanted
@@ -101,7 +101,8 @@ class MongoEventStore:
         with contextlib.suppress(DuplicateKeyError):  # another one was first, in the same moment
             await self._meta.update_one({"_id": "herald"}, {"$setOnInsert": first}, upsert=True)
         found = await self._meta.find_one({"_id": "herald"})
-        assert found is not None
+        if found is None:
+            raise StoreUnavailable("MongoDB does not show yet where the log begins")
         return found
 
     async def _now(self) -> str:

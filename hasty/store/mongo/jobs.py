@@ -215,7 +215,9 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
         chosen = {"_id": {"$in": list(job_ids)}}
         with clear_answers():
             await self._jobs.update_many(chosen, {"$max": {"expires_at": until}})
-            return {found["_id"] async for found in self._jobs.find(chosen, {"_id": 1})}
+            # One that was deleted a moment ago may be shown still, but not as extended.
+            kept = self._jobs.find(chosen | {"expires_at": {"$gte": until}}, {"_id": 1})
+            return {found["_id"] async for found in kept}
 
     async def sweep(self, pool: str, skip: Collection[str], limit: int) -> Found:
         """See `JobStore`."""

@@ -98,7 +98,9 @@ class MongoKeys:
             **_unexpired(now),
         }
         with clear_answers():
-            await self._keys.update_one(known, {"$set": _secrets_of(after)})
+            if (await self._keys.update_one(known, {"$set": _secrets_of(after)})).matched_count:
+                return True
+            # It may have been done when this was asked before.
             found = await self._keys.find_one({"_id": before.id})
         return found is not None and _key_of(found).credentials[0] == after.credentials[0]
 

@@ -20,6 +20,7 @@ from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from hasty.clock import to_milliseconds
+from hasty.errors import StoreUnavailable
 from hasty.job import UNEXPLAINED, Cause, Outcome, Status
 from hasty.messages import Process
 from hasty.store.base import (
@@ -47,6 +48,9 @@ from hasty.store.mongo.connection import (
 
 #: So many processes of a worker are named in its document; older ones fall out.
 BOOTS_KEPT = 100
+
+#: A new primary may show a majority's state from before a write that the old one has confirmed.
+_NOT_SHOWN_YET = "MongoDB does not show yet what was written"
 
 #: Among the workers, the document that tells the epoch. No worker bears such a name.
 _ANNOUNCED = "epoch"
@@ -111,7 +115,7 @@ class MongoLedger:
         # Of the two updates of a claim one finds nothing.
         updates = [update for claim in claims for update in (_takeover(claim), _spending(claim))]
         await self._pages.bulk_write(updates, ordered=False)
-        pages = await self._read(claim.job_id for claim in claims)
+        pages = await self._read_back(claim.job_id for claim in claims)
         return {claim.claim: _answer(pages[claim.job_id], claim) for claim in claims}
 
     async def blame(self, blames: Sequence[Blame]) -> None:
@@ -135,8 +139,11 @@ class MongoLedger:
             # second finds it: whoever meets a page once more meets one that is closed.
             if met := await self._close(closings):
                 await self._close([closings[position] for position in met])
-            pages = await self._read(closing.job_id for closing in closings)
-        return [_final(pages[closing.job_id]) for closing in closings]
+            pages = await self._read_back(closing.job_id for closing in closings)
+        stands = [_final(pages[closing.job_id]) for closing in closings]
+        if any(end is None and not closing.untouched for closing, end in zip(closings, stands, strict=True)):
+            raise StoreUnavailable(_NOT_SHOWN_YET)
+        return stands
 
     async def finals(self, job_ids: Collection[str]) -> dict[str, Outcome]:
         """See `Ledger`."""
@@ -164,6 +171,14 @@ class MongoLedger:
         except BulkWriteError as error:
             return duplicates(error)
         return set()
+
+    async def _read_back(self, job_ids: Iterable[str]) -> dict[str, Document]:
+        """Read pages that are there. Raises StoreUnavailable where a new primary does not show one yet."""
+        wanted = set(job_ids)
+        pages = await self._read(wanted)
+        if wanted - pages.keys():
+            raise StoreUnavailable(_NOT_SHOWN_YET)
+        return pages
 
     async def _read(self, job_ids: Iterable[str]) -> dict[str, Document]:
         cursor = self._pages.find({"_id": {"$in": list(job_ids)}})
