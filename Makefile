@@ -27,7 +27,7 @@ test: install ## Run the whole test suite
 	$(PYTEST) tests/contract tests/outage >.test-stores.log 2>&1 & stores=$$!; \
 	nice -n 19 $(PYTEST) --timeout=600 tests/sim >.test-sim.log 2>&1 & sim=$$!; \
 	nice -n 19 $(PYTEST) --timeout=600 tests/unit >.test-unit.log 2>&1 & unit=$$!; \
-	$(PYTEST) --durations=8 tests/chaos tests/cluster tests/e2e tests/jobs tests/operating; failed=$$?; \
+	$(PYTEST) --timeout=400 --durations=8 tests/chaos tests/cluster tests/e2e tests/jobs tests/operating; failed=$$?; \
 	for one in stores sim unit; do \
 		eval wait \$$$$one; failed=$$((failed | $$?)); cat .test-$$one.log; rm .test-$$one.log; \
 	done; \

@@ -5,13 +5,15 @@ import ctypes
 import os
 import re
 import time
+from pathlib import Path
 
 import hasty
 
 
-@hasty.handler(timeout=60)
-async def rests() -> str:
-    await asyncio.sleep(3)
+@hasty.handler(timeout=300)
+async def rests(until_there: str) -> str:
+    while not Path(until_there).exists():  # noqa: ASYNC110, ASYNC240  it is made by another process
+        await asyncio.sleep(0.2)
     return "rested"
 
 
@@ -29,6 +31,13 @@ async def blocks() -> None:
 
 @hasty.handler(timeout=2)
 def spins() -> None:
+    while True:
+        pass
+
+
+@hasty.handler(timeout=300)
+def spins_for_long(its_pid: str) -> None:
+    Path(its_pid).write_text(str(os.getpid()))
     while True:
         pass
 

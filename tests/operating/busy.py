@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 import hasty
 
@@ -60,6 +61,12 @@ def dies() -> None:
 @hasty.handler(rerun_window=0)
 async def naps() -> None:
     await asyncio.sleep(0.1)
+
+
+@hasty.handler(rerun_window=0, timeout=400)
+async def stays(until_there: str) -> None:
+    while not Path(until_there).exists():  # noqa: ASYNC110, ASYNC240  it is made by another process
+        await asyncio.sleep(0.2)
 
 
 @hasty.handler(pool=WIDE)

@@ -1,5 +1,6 @@
 """`hasty deploy` and `serve deploy` put the same hasty onto a Ray cluster that runs already."""
 
+import http.client
 import json
 import os
 import subprocess
@@ -15,6 +16,9 @@ import yaml
 
 from hasty.local.head import Head, HeadPlan, make_run_dir, remove_run_dir
 from tests.running import HASTY, ROOT, free_port, until
+
+#: A deployment is as quick as the machine.
+PATIENCE_S = 180.0
 
 SERVE = str(Path(sys.executable).with_name("serve"))
 
@@ -48,18 +52,23 @@ def environment(cluster, mongo_uri):
 
 
 def a_job_ends(port: str) -> None:
-    until(lambda: asked(port, "/readyz"), "hasty to be ready")
+    seen(port, "/readyz")
     body = json.dumps({"object_id": uuid.uuid4().hex}).encode()
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", data=body, timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", data=body, timeout=30) as answer:
         job_id = json.loads(answer.read())["message"]["job_id"]
-    until(lambda: asked(port, f"/{job_id}")["status"] == "finished", "the job to end")
+    until(lambda: seen(port, f"/{job_id}")["message"]["status"] == "finished", "the job to end", PATIENCE_S)
+
+
+def seen(port: str, path: str):
+    """Return the body of the first good answer."""
+    return until(lambda: asked(port, path), f"a good answer to GET {path}", PATIENCE_S)
 
 
 def asked(port: str, path: str):
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return json.loads(answer.read())["message"]
-    except OSError:
+            return json.loads(answer.read())
+    except (OSError, http.client.HTTPException):
         return None
 
 
@@ -68,17 +77,18 @@ def deploy(environment):
     assert "hasty is deployed" in said.stdout
 
 
-def v1(port: str, path: str, body: dict | None = None):
-    content = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1{path}", content, timeout=10) as answer:
-        return json.loads(answer.read())
+def submit(port: str, object_id: str, handler: str) -> str:
+    body = json.dumps({"object_id": object_id, "handler": handler}).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/jobs", body, timeout=30) as answer:
+        return json.loads(answer.read())["id"]
 
 
-def result_of(port: str, job: dict):
-    until(lambda: v1(port, f"/jobs/{job['id']}")["ended_at"], "the job to end")
-    return v1(port, f"/jobs/{job['id']}")["result"]
+def result_of(port: str, job_id: str):
+    until(lambda: seen(port, f"/v1/jobs/{job_id}")["ended_at"], "the job to end", PATIENCE_S)
+    return seen(port, f"/v1/jobs/{job_id}")["result"]
 
 
+@pytest.mark.timeout(600)
 def test_hasty_deploy_and_again(environment):
     """Handlers run where the resources of their pools are: also those that a later deployment names."""
     port = environment["HASTY_HTTP_PORT"]
@@ -87,35 +97,35 @@ def test_hasty_deploy_and_again(environment):
     environment |= {"HASTY_HANDLERS": "tests.operating.placed", "PYTHONPATH": str(ROOT)}
     deploy(environment | {"HASTY_POOLS": json.dumps(pools)})
     a_job_ends(port)
-    seen = v1(port, "/jobs", {"object_id": "a", "handler": "looks"})
-    waiting = v1(port, "/jobs", {"object_id": "b", "handler": "waits"})
+    looks, waits = submit(port, "a", "looks"), submit(port, "b", "waits")
     # It reaches the child as well, which runs what is not async.
-    assert result_of(port, seen) == {"CUDA_VISIBLE_DEVICES": "0", "GREETING": "hello"}
+    assert result_of(port, looks) == {"CUDA_VISIBLE_DEVICES": "0", "GREETING": "hello"}
     until(lambda: state_of(port, "elsewhere")["queued"] == 1, "the job to wait in its pool")
     assert state_of(port, "elsewhere")["present"] == 0
     # There is a place now; who was never placed is ordered anew.
     with following(port) as stream:
+        result_of(port, submit(port, "c", "looks"))
         deploy(
             environment | {"HASTY_POOLS": json.dumps(pools | {"elsewhere": {"resources": {"licence": 0.5}}})}
         )
-        assert result_of(port, waiting) == "placed"
+        assert result_of(port, waits) == "placed"
         # It ends with its Gateway, and is not cut off: that would raise.
-        assert b"event: job.finished" in stream.result(60)
-    assert {pool["outdated"] for pool in v1(port, "/pools")["pools"]} == {0}
+        assert b"event: job.finished" in stream.result(PATIENCE_S)
+    assert {pool["outdated"] for pool in seen(port, "/v1/pools")["pools"]} == {0}
 
 
 @contextmanager
 def following(port: str):
     """Read a stream of events to its end, in a thread."""
     with (
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/events", timeout=60) as answer,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/events", timeout=PATIENCE_S) as answer,
         ThreadPoolExecutor(1) as threads,
     ):
         yield threads.submit(answer.read)
 
 
 def state_of(port: str, name: str) -> dict:
-    return next(pool for pool in v1(port, "/pools")["pools"] if pool["name"] == name)
+    return next(pool for pool in seen(port, "/v1/pools")["pools"] if pool["name"] == name)
 
 
 def test_hasty_deploy_without_a_cluster_says_so_in_one_line(mongo_uri):
@@ -130,6 +140,7 @@ def test_hasty_deploy_without_a_cluster_says_so_in_one_line(mongo_uri):
     assert said.stderr.strip().splitlines()[-1].startswith("hasty: cannot join a Ray cluster")
 
 
+@pytest.mark.timeout(600)
 def test_serve_deploy_takes_the_production_file(environment, cluster, tmp_path):
     config = yaml.safe_load((ROOT / "deployments" / "production.yaml").read_text())
     config["http_options"] |= {"host": "127.0.0.1", "port": int(environment["HASTY_HTTP_PORT"])}
