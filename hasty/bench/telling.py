@@ -66,9 +66,14 @@ class _Client(asyncio.Protocol):
 
 
 async def measure(url: str, clients: int, over_s: float, *, streams: bool) -> Told:
-    """Submit so many jobs, wait for each over HTTP, and say how soon that told of its end.
+    """Measure as `lateness` does, and sum it up."""
+    return _told(await lateness(url, clients, over_s, streams=streams))
 
-    The ends lie evenly over `over_s` seconds.
+
+async def lateness(url: str, clients: int, over_s: float, *, streams: bool) -> list[float]:
+    """Submit so many jobs, wait for each over HTTP, and return how late that told of its end, in ms.
+
+    The ends lie evenly over `over_s` seconds, in this order.
     With `streams` each client follows the events of its job, otherwise it waits in one request. Raises
     ConnectionError when a client is cut off.
     """
@@ -83,7 +88,7 @@ async def measure(url: str, clients: int, over_s: float, *, streams: bool) -> To
             for client in waiting:
                 client.close()
         ended_at = [float((await http.get(f"/v1/jobs/{job_id}")).json()["result"]) for job_id in ids]
-    return _told([(told - ended) * 1000 for told, ended in zip(told_at, ended_at, strict=True)])
+    return [(told - ended) * 1000 for told, ended in zip(told_at, ended_at, strict=True)]
 
 
 async def _submit(http: httpx.AsyncClient, count: int, over_s: float) -> list[str]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.running import until
 
@@ -32,10 +33,10 @@ def all_running(records, job_ids):
     return lambda: len(running_jobs(records, job_ids)) == len(job_ids)
 
 
-def test_the_busiest_of_the_workers_is_killed_while_200_jobs_run(patient, records):
+def test_the_busiest_of_the_workers_is_killed_while_200_jobs_run(patient, records, held):
     ledger = records.hasty_worker.ledger
     with ThreadPoolExecutor(8) as clients:
-        jobs = list(clients.map(patient.submit, some_objects(200)))
+        jobs = list(clients.map(held.submit, some_objects(200)))
     until(all_running(records, jobs), "the jobs to run")
     names = [page["open"]["worker"] for page in ledger.find({"_id": {"$in": jobs}})]
     busiest = max(set(names), key=names.count)
@@ -43,6 +44,7 @@ def test_the_busiest_of_the_workers_is_killed_while_200_jobs_run(patient, record
     its = ledger.distinct("_id", {"_id": {"$in": jobs}, "open.worker": busiest})
     killed_at = datetime.now(UTC)
     psutil.Process(pid).kill()
+    held.let_go()
     assert {patient.wait_for_end(job)["status"] for job in jobs} == {"finished"}
     again = []
     for page in ledger.find({"_id": {"$in": jobs}}):
@@ -51,7 +53,7 @@ def test_the_busiest_of_the_workers_is_killed_while_200_jobs_run(patient, record
         assert page["charges"] == 0
         again += [page["final"]["started_at"] - killed_at] * (page["_id"] in its)
     # Measured alone: 0.7 s. The bound is for machines that are busy with other things.
-    assert statistics.median(again) < timedelta(seconds=5)
+    assert statistics.median(again) < timedelta(seconds=30)
 
 
 #: What only a driver can do: end an actor for good, as far as Ray is concerned.
@@ -63,28 +65,34 @@ ray.kill(named.find("hasty-worker-default-0"), no_restart=True)
 """
 
 
-def test_a_worker_that_ray_has_given_up_is_created_anew(patient, records):
-    jobs = [patient.submit(object_id) for object_id in some_objects(20)]
+def test_a_worker_that_ray_has_given_up_is_created_anew(patient, records, held):
+    jobs = [held.submit(object_id) for object_id in some_objects(20)]
     until(all_running(records, jobs), "the jobs to run")
     its = {"_id": {"$in": jobs}, "open.worker": "hasty-worker-default-0"}
     assert records.hasty_worker.ledger.count_documents(its)
     before = {process.pid for process in patient.actors("ray::WorkerHost")}
     environment = patient.actor("hasty.cluster.operator").environ()
     subprocess.run([sys.executable, "-c", FORSAKE], env=environment, check=True)
+    held.let_go()
     assert {patient.wait_for_end(job)["status"] for job in jobs} == {"finished"}
     until(lambda: len(patient.actors("ray::WorkerHost")) == len(before), "as many workers as before")
     assert {process.pid for process in patient.actors("ray::WorkerHost")} != before
 
 
-def test_a_killed_dispatcher_comes_back_and_joins_what_runs(patient, records):
-    jobs = [patient.submit(object_id) for object_id in some_objects(20)]
+def test_a_killed_dispatcher_comes_back_and_joins_what_runs(patient, records, held):
+    jobs = [held.submit(object_id) for object_id in some_objects(20)]
     until(all_running(records, jobs), "the jobs to run")
-    epoch = records.hasty_api.meta.find_one({"_id": "dispatcher"})["epoch"]
+    epoch = epoch_of(records)
     patient.actor("ray::DispatcherHost").kill()
+    until(lambda: epoch_of(records) > epoch, "another dispatcher")
+    held.let_go()
     assert {patient.wait_for_end(job)["status"] for job in jobs} == {"finished"}
-    assert records.hasty_api.meta.find_one({"_id": "dispatcher"})["epoch"] > epoch
     for page in records.hasty_worker.ledger.find({"_id": {"$in": jobs}}):
         assert len(page["attempts"]) == 1, "the handler was started once"
+
+
+def epoch_of(records) -> int:
+    return records.hasty_api.meta.find_one({"_id": "dispatcher"})["epoch"]
 
 
 def test_a_killed_registry_forgets_no_window(patient):
@@ -132,11 +140,15 @@ def a_client_that_polls(running, job_id):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 heard.append(running.ask("GET", f"/{job_id}"))
 
+    def found_since(number):
+        return any(status == 200 for status, _, _ in heard[number:])
+
     client = threading.Thread(target=poll)
     client.start()
     try:
-        until(lambda: heard, "a first answer")
+        until(lambda: found_since(0), "the job to be found")
         yield
+        until(functools.partial(found_since, len(heard)), "the job to be found again")
     finally:
         over.set()
         client.join()
@@ -144,7 +156,6 @@ def a_client_that_polls(running, job_id):
         assert status in {200, 503}, body
         assert body.keys() == {"message"}
         assert status == 200 or int(headers["Retry-After"]) >= 1
-    assert {status for status, _, _ in heard[:1] + heard[-1:]} == {200}
 
 
 def answers(running):
@@ -155,11 +166,12 @@ def answers(running):
         return False
 
 
-def test_a_killed_mongod_is_brought_back_and_nothing_is_lost(patient, records):
-    jobs = [patient.submit(object_id) for object_id in some_objects(20)]
+def test_a_killed_mongod_is_brought_back_and_nothing_is_lost(patient, records, held):
+    jobs = [held.submit(object_id) for object_id in some_objects(20)]
     until(all_running(records, jobs), "the jobs to run")
     (mongod,) = (process for process in patient.processes() if process.name() == "mongod")
     mongod.kill()
+    held.let_go()
     assert {ended(patient, job)["status"] for job in jobs} == {"finished"}
 
 
@@ -239,8 +251,9 @@ def test_haproxys_admin_socket_is_for_this_user(patient):
     assert stat.filemode((folder / "a").stat().st_mode) == "srw-------"
 
 
-def test_a_killed_raylet_takes_everything_with_it_and_all_of_it_comes_back(patient, records):
-    jobs = [patient.submit(object_id) for object_id in some_objects(20)]
+@pytest.mark.timeout(400)
+def test_a_killed_raylet_takes_everything_with_it_and_all_of_it_comes_back(patient, records, held):
+    jobs = [held.submit(object_id) for object_id in some_objects(20)]
     until(all_running(records, jobs), "the jobs to run")
     with a_client_that_polls(patient, jobs[0]):
         raylet_of(patient).kill()
@@ -248,15 +261,17 @@ def test_a_killed_raylet_takes_everything_with_it_and_all_of_it_comes_back(patie
         patient.wait_until_said("Ray died")
         patient.wait_until_said("is ready again on")
         until(lambda: answers(patient), "hasty to be ready again", 90)
+    held.let_go()
     assert {ended(patient, job)["status"] for job in jobs} == {"finished"}
 
 
-def test_a_killed_operator_is_replaced_without_a_job_noticing(patient, records):
-    jobs = [patient.submit(object_id) for object_id in some_objects(5)]
+def test_a_killed_operator_is_replaced_without_a_job_noticing(patient, records, held):
+    jobs = [held.submit(object_id) for object_id in some_objects(5)]
     until(all_running(records, jobs), "the jobs to run")
     operator = patient.actor("hasty.cluster.operator")
     operator.kill()
     until(lambda: patient.actor("hasty.cluster.operator") != operator, "another operator")
+    held.let_go()
     assert {ended(patient, job)["status"] for job in jobs} == {"finished"}
     pages = records.hasty_worker.ledger.find({"_id": {"$in": jobs}})
     assert {len(page["attempts"]) for page in pages} == {1}

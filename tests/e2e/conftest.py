@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.readme import SHOP, UP
-from tests.running import Running, short_folder
+from tests.running import ROOT, Running, short_folder
 
 
 def pytest_collection_modifyitems(items):
@@ -24,7 +24,8 @@ def _turn(item) -> int:
 
 @pytest.fixture(scope="package")
 def hasty():
-    running = Running(webhook_allow="127.0.0.1")
+    # Time to sleep for 45 s also where the machine pauses for more than the one second of the default.
+    running = Running(webhook_allow="127.0.0.1", timeout_s=100, handlers="tests.held")
     running.start(command=["make", "--silent", "run"]).wait_until_ready()
     yield running
     running.end()
@@ -39,6 +40,7 @@ def shop():
     """
     folder = short_folder()
     (folder / "shop.py").write_text(SHOP)
+    shutil.copy(ROOT / "tests" / "held.py", folder)
     running = Running(folder / "data", directory=folder, sleep_min_s=2, sleep_max_s=12)
     assert UP[:2] == ["hasty", "up"]
     yield running.up(*UP[2:], "--handlers", "hasty.bench.ticking")

@@ -1,5 +1,6 @@
 """Every command that docs/cli.md shows does what it says, typed by a user of a hasty that runs."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -36,7 +37,7 @@ class User:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
 
     def newest_of(self, object_id: str) -> str:
@@ -45,25 +46,28 @@ class User:
 
     def looks_and_stops(self, *words: str) -> tuple[int, str]:
         """Type what goes on for ever; stop it by Ctrl-C once it has said something."""
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [HASTY, *words], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        said = threading.Event()
-        assert process.stdout is not None
-        reader = threading.Thread(target=lambda: process.stdout.readline() and said.set())
-        reader.start()
-        numbers = iter(range(10_000))
-        # Something happens meanwhile, again and again: it may not be listening yet.
-        until(
-            lambda: self.running.submit(f"meanwhile-{words[0]}-{next(numbers)}") and said.wait(0.2), "a line"
-        )
-        reader.join()
-        process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate()
+        ) as process:
+            try:
+                self._let_it_say_something(process, words[0])
+                process.send_signal(signal.SIGINT)
+                _, complaint = process.communicate()
+            finally:
+                process.kill()
         return process.returncode, complaint
 
+    def _let_it_say_something(self, process: subprocess.Popen[str], name: str) -> None:
+        said = threading.Event()
+        reader = threading.Thread(target=lambda: process.stdout.readline() and said.set(), daemon=True)
+        reader.start()
+        numbers = itertools.count()
+        # Something happens meanwhile, again and again: it may not be listening yet.
+        until(lambda: self.running.submit(f"meanwhile-{name}-{next(numbers)}") and said.wait(0.2), "a line")
+        reader.join()
 
-@pytest.mark.timeout(300)
+
+@pytest.mark.timeout(600)
 def test_each_documented_command_does_what_it_says(user):
     for command in documented():
         check(user, command)
@@ -75,6 +79,10 @@ def check(user: User, command: Documented) -> None:
         assert user.looks_and_stops(*words) == (130, ""), words
         return
     done = user.types(*words, stdin=command.stdin)
+    if words[0] == "doctor" and done.returncode != command.code:
+        # To it, what takes two seconds does not work; here that may be a busy moment, which passes.
+        until(lambda: user.running.ask("GET", "/readyz")[0] == 200, "hasty to be ready")
+        done = user.types(*words, stdin=command.stdin)
     assert done.returncode == command.code, (words, done)
     if "--json" in words:
         assert all(json.loads(line) for line in done.stdout.splitlines()), (words, done)

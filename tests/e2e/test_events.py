@@ -1,10 +1,11 @@
 """Events, as those see them who follow them over HTTP."""
 
+import contextlib
 import random
-import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,47 +25,55 @@ class Work:
     def __init__(self, running):
         self._running = running
         self._enough = threading.Event()
-        self._thread = threading.Thread(target=self._submit)
+        self._thread = ThreadPoolExecutor(1)
         self.jobs = []
 
     def __enter__(self):
-        self._thread.start()
+        self._done = self._thread.submit(self._submit)
         return self
 
     def __exit__(self, *_):
         self._enough.set()
-        self._thread.join()
+        self._thread.shutdown()
+        self._done.result()
 
     def _submit(self):
-        # The client asks again where a Gateway dies under it.
-        with Client(f"http://127.0.0.1:{self._running.port}") as client:
+        # The client asks again where a Gateway dies under it, until there is another.
+        with Client(f"http://127.0.0.1:{self._running.port}", retries=100, timeout=170) as client:
             while not self._enough.is_set():
                 job = client.submit(f"followed-{len(self.jobs)}", {"items": ["tea"]}, handler="invoice")
                 self.jobs.append(job.id)
 
 
-@pytest.mark.timeout(180)
+@contextlib.contextmanager
+def a_follower(url, file):
+    """A client that follows into the file, and is killed in the end."""
+    follower = subprocess.Popen([sys.executable, "-S", FOLLOWER, url, file])
+    try:
+        yield
+    finally:
+        follower.kill()
+        follower.wait()
+
+
+@pytest.mark.timeout(400)
 def test_a_client_that_is_killed_a_hundred_times_has_every_event_once(shop, tmp_path, records):
     file, chance = tmp_path / "events", random.Random(1)
     url = f"http://127.0.0.1:{shop.port}"
     with Work(shop) as work:
         for life in range(LIVES):
             had = file.stat().st_size if file.exists() else 0
-            follower = subprocess.Popen([sys.executable, "-S", FOLLOWER, url, file])
-            until(lambda had=had: file.exists() and file.stat().st_size > had, "the next event")
-            # Somewhere in the middle of whatever it does.
-            follower_ends = chance.choice((0.0, 0.01, 0.05))
-            threading.Event().wait(follower_ends)
-            follower.send_signal(signal.SIGKILL)
-            follower.wait()
+            with a_follower(url, file):
+                until(lambda had=had: file.exists() and file.stat().st_size > had, "the next event")
+                # Somewhere in the middle of whatever it does.
+                follower_ends = chance.choice((0.0, 0.01, 0.05))
+                threading.Event().wait(follower_ends)
             if life == LIVES // 2:
                 for title in ("ray::ClerkHost", "ray::ServeReplica"):
                     shop.actor(title).kill()
     last = until(lambda: ended(records, work.jobs), "the last job to be told of")
-    follower = subprocess.Popen([sys.executable, "-S", FOLLOWER, url, file])
-    until(lambda: seen(file) and seen(file)[-1][0] >= last, "the last event")
-    follower.kill()
-    follower.wait()
+    with a_follower(url, file):
+        until(lambda: seen(file) and seen(file)[-1][0] >= last, "the last event")
     events = seen(file)
     kept = records.hasty_api.events.find(
         {"_id": {"$gte": events[0][0], "$lte": events[-1][0]}}, sort={"_id": 1}
