@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import pytest
+from pymongo import MongoClient
 
 from hasty.children import Children
 from hasty.clock import SystemClock
@@ -14,14 +15,21 @@ from tests.contract import errands
 from tests.contract.raising import PATIENCE_S, living, result, started
 
 
+@pytest.fixture(scope="session")
+def mongo_uri(mongo_uri):
+    """Nothing is forgotten by itself: the days of the examples are long past, and their ends expired."""
+    with MongoClient(mongo_uri) as client:
+        client.admin.command({"setParameter": 1, "ttlMonitorEnabled": False})
+    return mongo_uri
+
+
 @pytest.fixture
 async def database(mongo_uri):
     """A client and the name of a database that goes when the test ends."""
-    client = connect(mongo_uri)
     name = f"test_{uuid.uuid4().hex}"
-    yield client, name
-    await client.drop_database(name)
-    await client.close()
+    async with connect(mongo_uri) as client:
+        yield client, name
+        await client.drop_database(name)
 
 
 @pytest.fixture

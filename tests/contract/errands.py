@@ -120,9 +120,16 @@ def ignore_sigterm_for_ever():
     loop_for_ever()
 
 
-def return_and_die(seconds):
-    threading.Timer(seconds, os._exit, (3,)).start()
+def return_and_die(path):
+    """Return when somebody writes into a file, and die once that was said."""
+    threading.Thread(target=die_when_it_is_over).start()
+    wait_for(path)
     return "the last word"
+
+
+def die_when_it_is_over():
+    wait_until_it_is_over()
+    os._exit(3)
 
 
 def segfault():
@@ -243,13 +250,18 @@ def tell_and_leave(line, value):
 
 def tell_when_it_is_over(line, path):
     """Tell something when our main thread waits for its next call, say so in a file, and go on telling."""
-    while not any(frame.name == "_next" for frame in main_stack()):
-        time.sleep(0.001)
+    wait_until_it_is_over()
     line.tell("too late")
     Path(path).write_text("told")
     while True:
         line.tell("far too late")
         told_after.append(1)
+
+
+def wait_until_it_is_over():
+    """Return when our main thread has answered, and waits for its next call."""
+    while not any(frame.name == "_next" for frame in main_stack()):
+        time.sleep(0.001)
 
 
 def main_stack():

@@ -8,8 +8,11 @@ import pytest
 from hasty.children import inside
 from hasty.errors import ChildDied, HandlerRaised
 
-#: Nothing here takes longer on busy cores, unless the promise is a time.
-PATIENCE_S = 20.0
+#: Nothing here takes longer on busy cores.
+PATIENCE_S = 60.0
+
+#: A grace that no test waits for.
+LONG_S = 1_000.0
 
 KILLED = ("killed by signal 9 (SIGKILL)", -9)
 

@@ -16,6 +16,7 @@ import uvloop
 from hasty.cluster.channel import Channel, Listener
 from hasty.errors import HastyError, StoreUnavailable, Superseded
 from hasty.private import check_private, make_private
+from tests.contract.raising import PATIENCE_S
 from tests.running import ROOT
 
 
@@ -136,7 +137,7 @@ async def test_who_waits_for_one_that_was_replaced_is_let_go_when_somebody_finds
         await entered.wait()
         async with listening(path, echo=echo):
             assert await channel.call("echo", b"hello") == b"hello"
-            assert await asyncio.wait_for(call, 5) is None
+            assert await asyncio.wait_for(call, PATIENCE_S) is None
         gate.set()
 
 
@@ -156,7 +157,7 @@ def test_on_uvloop_one_that_does_not_read_is_left_for_its_successor(path):
         await connected
         async with listening(path, echo=echo):
             assert await channel.call("echo", b"hello") == b"hello"
-            assert await asyncio.wait_for(call, 5) is None
+            assert await asyncio.wait_for(call, PATIENCE_S) is None
             channel.close()
         connected.result().transport.abort()
         frozen.close()
@@ -185,7 +186,7 @@ from hasty.cluster.channel import Listener
 async def mute(message):
     if message == b"fork":
         if os.fork() == 0:
-            time.sleep(60)
+            time.sleep(1000)
             os._exit(0)
     print("called", flush=True)
     await asyncio.Event().wait()
@@ -208,11 +209,13 @@ def mute(path):
         text=True,
         start_new_session=True,
     )
-    assert process.stdout.readline() == "listens\n"
-    yield process
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    try:
+        assert process.stdout.readline() == "listens\n"
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 async def test_a_caller_hears_at_once_that_the_other_end_has_died_and_finds_its_successor(mute, path):
@@ -221,7 +224,7 @@ async def test_a_caller_hears_at_once_that_the_other_end_has_died_and_finds_its_
     for _ in calls:
         assert await asyncio.to_thread(mute.stdout.readline) == "called\n"
     mute.kill()
-    assert await asyncio.wait_for(asyncio.gather(*calls), 5) == [None] * 3
+    assert await asyncio.wait_for(asyncio.gather(*calls), PATIENCE_S) == [None] * 3
     assert await channel.call("mute", b"") is None, "nobody listens at what it left behind"
     async with listening(path, echo=echo):
         assert await channel.call("echo", b"hello") == b"hello"
@@ -234,8 +237,8 @@ async def test_a_fork_that_outlives_the_other_end_does_not_answer_for_it(mute, p
     call = asyncio.ensure_future(channel.call("mute", b"fork"))
     assert await asyncio.to_thread(mute.stdout.readline) == "called\n"
     mute.kill()
-    assert await asyncio.wait_for(call, 5) is None
-    assert await asyncio.wait_for(channel.call("mute", b""), 5) is None
+    assert await asyncio.wait_for(call, PATIENCE_S) is None
+    assert await asyncio.wait_for(channel.call("mute", b""), PATIENCE_S) is None
     channel.close()
 
 

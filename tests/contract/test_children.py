@@ -13,7 +13,18 @@ import pytest
 
 from tests import running
 from tests.contract import errands
-from tests.contract.raising import KILLED, PATIENCE_S, death, failure, gone, living, result, started, until
+from tests.contract.raising import (
+    KILLED,
+    LONG_S,
+    PATIENCE_S,
+    death,
+    failure,
+    gone,
+    living,
+    result,
+    started,
+    until,
+)
 
 
 async def test_calls_beyond_the_slots_wait_and_say_when_they_start(raised, tmp_path):
@@ -33,18 +44,15 @@ async def test_calls_beyond_the_slots_wait_and_say_when_they_start(raised, tmp_p
 
 
 @pytest.mark.parametrize("errand", errands.FOR_EVER)
-async def test_whatever_it_does_it_is_gone_in_a_second_and_the_next_call_runs_in_two(neighbour, errand):
+async def test_whatever_it_does_it_is_killed_and_then_the_next_call_runs(neighbour, errand):
     call = await started(neighbour.start(errand))
     child = living()[-1]
     next_call = neighbour.start("pid")
-    killed_at = time.monotonic()
     call.kill()
     call.kill()
     assert await death(call) == KILLED
     assert gone(child)
-    assert time.monotonic() - killed_at < 1
     assert await result(next_call) != child
-    assert time.monotonic() - killed_at < 2
 
 
 @pytest.mark.parametrize(
@@ -76,9 +84,11 @@ async def test_a_child_that_is_killed_while_it_answers_leaves_no_half_of_it(rais
     assert await result(children.start("echo", 1)) == [1]
 
 
-async def test_what_a_child_said_before_it_died_counts(only_child):
-    call = await started(only_child.start("return_and_die", 0.1))
+async def test_what_a_child_said_before_it_died_counts(only_child, tmp_path):
+    (file := tmp_path / "word").touch()
+    call = await started(only_child.start("return_and_die", str(file)))
     (child,) = living()
+    file.write_text("go on")
     # Held up here, the loop hears of the answer and of the death at the same time.
     while not gone(child):
         time.sleep(0.005)  # noqa: ASYNC251  see above
@@ -268,7 +278,7 @@ async def test_an_error_of_who_hears_is_not_the_childs(only_child):
 async def test_a_function_sees_that_it_is_warned_and_may_end_well(only_child):
     call = await started(only_child.start("wait_for_warning"))
     (child,) = living()
-    call.warn(PATIENCE_S)
+    call.warn(LONG_S)
     assert await result(call) == child
     assert await result(only_child.start("was_warned")) == [child, False]
 
@@ -278,18 +288,16 @@ async def test_who_does_not_heed_a_warning_is_killed_after_the_grace(neighbour):
     warned_at = time.monotonic()
     call.warn(0.5)
     assert await death(call) == KILLED
-    assert 0.5 <= time.monotonic() - warned_at < 1.5
+    assert time.monotonic() - warned_at >= 0.5
     assert await result(neighbour.start("echo", 1)) == [1]
 
 
-@pytest.mark.parametrize("graces", [(0,), (PATIENCE_S, 0), (PATIENCE_S, 0.1), (0.1, PATIENCE_S)])
+@pytest.mark.parametrize("graces", [(0,), (LONG_S, 0), (LONG_S, 0.1), (0.1, LONG_S)])
 async def test_the_earliest_end_of_a_grace_counts(neighbour, graces):
     call = await started(neighbour.start("sleep_for_ever"))
-    warned_at = time.monotonic()
     for grace_s in graces:
         call.warn(grace_s)
     assert await death(call) == KILLED
-    assert time.monotonic() - warned_at < 1.1
 
 
 async def test_a_call_in_its_grace_takes_no_slot_and_its_child_goes_if_that_is_taken(only_child, tmp_path):
@@ -298,7 +306,7 @@ async def test_a_call_in_its_grace_takes_no_slot_and_its_child_goes_if_that_is_t
     warned = await started(only_child.start("wait_for_warning_and", str(first)))
     (its_child,) = living()
     following, last = only_child.start("wait_for", str(second)), only_child.start("pid")
-    warned.warn(PATIENCE_S)
+    warned.warn(LONG_S)
     await started(following)
     assert not last.begun
     assert len(living()) == 2
@@ -317,18 +325,18 @@ async def test_no_more_than_the_slots_have_their_grace(raised):
     calls = [children.start("loop_for_ever") for _ in range(4)]
     for call in calls[:2]:
         await started(call)
-        call.warn(PATIENCE_S)
+        call.warn(LONG_S)
     for call in calls[2:]:
         await started(call)
     assert len(living()) == 4
     waiting = children.start("echo", 1)
-    calls[0].warn(PATIENCE_S)  # again, which does not make it the last
-    calls[3].warn(PATIENCE_S)
+    calls[0].warn(LONG_S)  # again, which does not make it the last
+    calls[3].warn(LONG_S)
     assert len(children._alive) == 4  # until one of them is gone
     assert await death(calls[0]) == KILLED
     assert await result(waiting) == [1]
     assert not any(call.over for call in calls[1:])
-    calls[2].warn(PATIENCE_S)
+    calls[2].warn(LONG_S)
     assert await death(calls[1]) == KILLED
     assert not any(call.over for call in calls[2:])
 
@@ -340,22 +348,22 @@ async def test_a_warning_that_comes_late_is_not_for_the_next_call(only_child, tm
     file.write_text("go on")
     # Held up here, the loop has not heard of the end that is waiting to be read.
     assert select.select([child._process._link._socket], [], [], PATIENCE_S)[0]
-    call.warn(PATIENCE_S)
+    call.warn(LONG_S)
     child = await result(call)
     assert await result(only_child.start("was_warned")) == [child, False]
     again = await started(only_child.start("wait_for_warning"))
     call.warn(0)
-    again.warn(PATIENCE_S)
+    again.warn(LONG_S)
     assert await result(again) == child
 
 
 async def test_a_call_that_waits_is_killed_by_a_warning(only_child):
     busy = await started(only_child.start("loop_for_ever"))
     waiting, last = only_child.start("pid"), only_child.start("echo", 1)
-    waiting.warn(PATIENCE_S)
+    waiting.warn(LONG_S)
     assert waiting.over
     assert await death(waiting) == ("killed before it started", None)
-    busy.warn(PATIENCE_S)
+    busy.warn(LONG_S)
     assert await result(last) == [1]
     assert not busy.over
 
@@ -363,17 +371,15 @@ async def test_a_call_that_waits_is_killed_by_a_warning(only_child):
 async def test_a_call_whose_child_starts_is_killed_by_a_warning(raised):
     children = raised(prepare=errands.prepare_for_ever)
     call = children.start("pid")
-    call.warn(PATIENCE_S)
-    warned_at = time.monotonic()
+    call.warn(LONG_S)
     assert await death(call) == KILLED
-    assert time.monotonic() - warned_at < 1
 
 
 async def test_a_call_that_was_warned_is_not_given_to_another_child(only_child):
     child = await result(only_child.start("pid"))
     os.kill(child, signal.SIGSTOP)
     call = only_child.start("pid")
-    call.warn(PATIENCE_S)
+    call.warn(LONG_S)
     os.kill(child, signal.SIGKILL)
     assert await death(call) == KILLED
     assert await result(only_child.start("pid")) != child
@@ -382,7 +388,7 @@ async def test_a_call_that_was_warned_is_not_given_to_another_child(only_child):
 async def test_closing_does_not_wait_for_a_grace(raised):
     children = raised()
     call = await started(children.start("loop_for_ever"))
-    call.warn(1000)
+    call.warn(LONG_S)
     await asyncio.wait_for(children.close(), PATIENCE_S)
     assert await death(call) == KILLED
     assert living() == []
@@ -421,12 +427,14 @@ def test_children_print_where_their_parent_does_and_die_with_it(tmp_path, loop):
         env={**os.environ, "PYTHONPATH": str(running.ROOT)},
         text=True,
     ) as parent:
-        assert parent.stdout is not None
-        last = errands.json.loads(parent.stdout.readline())["pid"]
-        children = [child.pid for child in psutil.Process(parent.pid).children()]
-        assert last in children
-        assert len(children) == len(errands.FOR_EVER) + 1
-        parent.kill()
+        try:
+            assert parent.stdout is not None
+            last = errands.json.loads(parent.stdout.readline())["pid"]
+            children = [child.pid for child in psutil.Process(parent.pid).children()]
+            assert last in children
+            assert len(children) == len(errands.FOR_EVER) + 1
+        finally:
+            parent.kill()
         # The pipe ends when the last process that could print into it has ended.
         assert parent.stdout.read() == ""
     # Of each of its files a process lets go a moment before it is gone.

@@ -14,6 +14,7 @@ from hasty.outgoing.sender import Sender
 from hasty.store.base import DeliveryState
 from hasty.store.mongo import MongoOutbox
 from hasty.webhooks import new_secret, verify
+from tests.contract.test_schedules import ended
 from tests.unit.examples import a_job
 
 SECRET = new_secret()
@@ -60,7 +61,7 @@ async def sender():
 
 
 @pytest.fixture
-def start(database, sender):
+async def start(database, sender):
     """Start Couriers, and end them with the test. Each makes the index for itself."""
     started = []
 
@@ -70,8 +71,7 @@ def start(database, sender):
         return started[-1]
 
     yield begin
-    for task in started:
-        task.cancel()
+    await ended(*started)
 
 
 async def end(jobs, receiver, count):
@@ -108,8 +108,7 @@ async def test_what_one_had_under_way_when_it_was_ended_is_told_by_another(
     first = start()
     names = await end(mongo_jobs, receiver, 12)
     await receiver.until(8)
-    first.cancel()
-    await asyncio.wait([first])
+    await ended(first)
     receiver.takes_s = 0
     start()
     await until_delivered(MongoOutbox(*database), names)

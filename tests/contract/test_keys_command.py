@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from hasty.local.processes import processes_of
 from hasty.local.up import down
 from hasty.settings import Settings
 from hasty.store.mongo import MongoKeys
+
+#: Nothing here takes longer on busy cores.
+PATIENCE_S = 60.0
 
 KEY = re.compile(r"hasty_[a-z0-9]{10}_[A-Za-z0-9]{32}")
 
@@ -59,7 +63,7 @@ def folder(monkeypatch):
     path = Path(tempfile.mkdtemp(prefix="hasty-", dir=memory))
     monkeypatch.setenv("HASTY_DATA_DIR", str(path))
     yield DataFolder(path)
-    assert down(path, 10, print)
+    assert down(path, PATIENCE_S, print)
     assert processes_of(DataFolder(path).instance()) == []
     shutil.rmtree(path)
 
@@ -212,12 +216,20 @@ app(["keys", "add", "ci"])
 
 @pytest.fixture
 def waiting(folder):
-    process = subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "asking\n"
-    assert mongod_of(folder).serves
-    yield process
-    process.kill()
-    process.communicate()
+    with begun([sys.executable, "-c", WAITING], text=True) as process:
+        assert process.stdout.readline() == "asking\n"
+        assert mongod_of(folder).serves
+        yield process
+
+
+@contextmanager
+def begun(command, **options):
+    """Run it; whatever becomes of the test, it ends."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def mongod_of(folder: DataFolder) -> Mongod:
@@ -227,15 +239,15 @@ def mongod_of(folder: DataFolder) -> Mongod:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_whoever_asks_it_to_stop_mongodb_is_stopped_with_it(waiting, folder, number):
     waiting.send_signal(number)
-    assert waiting.wait(30) == 130
+    assert waiting.wait(PATIENCE_S) == 130
     assert not mongod_of(folder).serves and processes_of(folder.instance()) == []
     assert '"exitCode":0' in (folder.logs / "mongod.log").read_text(), "it was stopped, and not killed"
     assert folder.record() == {}
 
 
 def test_down_stops_it_as_well(waiting, folder):
-    assert down(folder.path, 30, print)
-    assert waiting.wait(30) == 130
+    assert down(folder.path, PATIENCE_S, print)
+    assert waiting.wait(PATIENCE_S) == 130
     assert processes_of(folder.instance()) == []
 
 
@@ -246,14 +258,15 @@ def test_what_a_killed_one_left_behind_is_used_and_then_cleaned_up(waiting, fold
     add("ci")
     assert [key["name"] for key in listed()] == ["ci"]
     assert processes_of(folder.instance()) == [left], "who did not start it does not stop it"
-    assert down(folder.path, 30, print)
+    assert down(folder.path, PATIENCE_S, print)
     assert processes_of(folder.instance()) == []
 
 
 def test_two_at_the_same_time_wait_for_each_other(folder):
     command = [sys.executable, "-m", "hasty", "keys", "add", "ci"]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-    said = [process.communicate(timeout=60) for process in both]
+    with begun(command, stderr=subprocess.PIPE) as one, begun(command, stderr=subprocess.PIPE) as other:
+        both = one, other
+        said = [process.communicate(timeout=100) for process in both]
     assert sorted(process.returncode for process in both) == [0, 2]
     assert sum(out != b"" for out, _ in said) == 1
     assert any(b"there is a key ci already" in told for _, told in said)
@@ -265,7 +278,7 @@ def test_of_a_hasty_that_was_killed_stays_what_is_to_be_cleaned_up(folder):
     folder.write_record(instance=folder.instance(), run_dir=str(run_dir), driver={}, embedded=True)
     add("ci")
     assert folder.record() == {"instance": folder.instance(), "run_dir": str(run_dir)}
-    assert down(folder.path, 10, print)
+    assert down(folder.path, PATIENCE_S, print)
     assert not run_dir.exists()
 
 

@@ -5,9 +5,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bson import Timestamp
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
@@ -103,6 +104,22 @@ class Member:
         except PyMongoError:
             return 0
 
+    def step_up(self) -> bool:
+        """Ask the others to elect it: they do not elect one that has less than they have."""
+        try:
+            self.client.admin.command("replSetStepUp")
+        except PyMongoError:
+            return False
+        return True
+
+    def last_in_its_log(self) -> Timestamp:
+        return self.client.local["oplog.rs"].find_one(sort=[("$natural", -1)])["ts"]
+
+    def ids(self, namespace: str) -> set:
+        """Of all documents that it has, whoever else has them."""
+        database, _, collection = namespace.partition(".")
+        return {found["_id"] for found in self.client[database][collection].find({}, {"_id": 1})}
+
     @property
     def is_primary(self) -> bool:
         try:
@@ -112,10 +129,10 @@ class Member:
 
 
 class ReplicaSet:
-    """Members that notice within a second or two that one of them is gone."""
+    """Members of which none becomes primary but one that a test asks to: not because another was slow."""
 
-    def __init__(self, folder: Path, size: int, options: tuple[str, ...] = ()) -> None:
-        self.members = [Member(folder / str(number), options) for number in range(size)]
+    def __init__(self, members: list[Member]) -> None:
+        self.members = members
         self.uri = f"mongodb://{','.join(m.address for m in self.members)}/?replicaSet={SET}"
 
     def initiate(self) -> None:
@@ -126,31 +143,28 @@ class ReplicaSet:
             "_id": SET,
             "members": [{"_id": n, "host": m.address} for n, m in enumerate(self.members)],
             "settings": {
-                "electionTimeoutMillis": 1_500,
+                "electionTimeoutMillis": 10_000,
                 "heartbeatIntervalMillis": 250,
                 # A new primary does not wait for what only the old one has: that is what is tested.
                 "catchUpTimeoutMillis": 0,
             },
         }
         self.members[0].client.admin.command("replSetInitiate", config)
+        until(self.members[0].step_up, "the first to be elected")
         until(self._is_whole, "a primary, and secondaries beside it")
         self.primary = until(lambda: next((m for m in self.members if m.is_primary), None), "a primary")
 
     def _is_whole(self) -> bool:
         return sorted(map(Member.state, self.members)) == [PRIMARY, *[SECONDARY] * (len(self.members) - 1)]
 
-    def stop(self) -> None:
-        for member in self.members:
-            member.thaw()
-            member.stop()
-
 
 @contextmanager
 def replica_set(size: int, *options: str) -> Iterator[ReplicaSet]:
-    with memory_folder() as folder:
-        servers = ReplicaSet(folder, size, options)
-        try:
-            servers.initiate()
-            yield servers
-        finally:
-            servers.stop()
+    with memory_folder() as folder, ExitStack() as running:
+        members = []
+        for number in range(size):
+            members.append(Member(folder / str(number), options))
+            running.callback(members[-1].stop)
+        servers = ReplicaSet(members)
+        servers.initiate()
+        yield servers

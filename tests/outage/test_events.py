@@ -21,7 +21,7 @@ from hasty.store.mongo import MongoEventStore, MongoJobStore
 from hasty.store.mongo.connection import connect
 from tests.outage.servers import Member, replica_set
 from tests.outage.test_rollback import another_primary, in_threads, rolled_back, write_alone
-from tests.outage.watcher import eventually
+from tests.outage.watcher import PATIENCE_S, eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -167,7 +167,6 @@ async def test_over_a_rollback_each_change_is_told_once_by_everybody(three):
         await eventually(lambda: asyncio.to_thread(rolled_back, old), "the rollback")
         await found.more(30)
         await found.end(working)
-        await asyncio.sleep(1)
         last = found.done[-1]
 
         async def all_told():
@@ -200,13 +199,9 @@ def first_in_the_log(member):
     return member.client.local["oplog.rs"].find_one(sort=[("$natural", 1)])["ts"]
 
 
-def last_in_the_log(member):
-    return member.client.local["oplog.rs"].find_one(sort=[("$natural", -1)])["ts"]
-
-
 def fill_the_log(member):
     """Have the server forget all that is in its log now."""
-    mark = last_in_the_log(member)
+    mark = member.last_in_its_log()
     junk = b"x" * (1024 * 1024)
     while first_in_the_log(member) <= mark:
         member.client.test.junk.insert_many([{"junk": junk} for _ in range(JUNK // 8)])
@@ -232,7 +227,7 @@ async def test_where_the_log_is_not_kept_that_far_back_there_is_a_gap_for_everyb
         await eventually(heard, "both to go on")
         await found.jobs.insert([a_job(3)])
         for herald in heralds:
-            answer = await herald.since(Follow(1 + LEAP, 10.0))
+            answer = await herald.since(Follow(1 + LEAP, PATIENCE_S))
             assert [event.job_id for event in answer.events] == ["job-3"]
         kept = (await found.events.page(0, 10**9, Wanted(), 100)).events
         assert [(event.seq, event.job_id) for event in kept] == [

@@ -6,7 +6,7 @@ import bson
 import pytest
 from pymongo import WriteConcern
 
-from tests.outage.servers import PRIMARY, Member, replica_set
+from tests.outage.servers import Member, replica_set
 from tests.outage.system import running
 from tests.outage.watcher import Watcher, eventually
 
@@ -30,11 +30,26 @@ def rolled_back(member: Member) -> list[dict]:
 
 
 async def another_primary(members: list[Member]) -> Member:
+    """Let that one take over which has the most of what was written."""
+
     async def elected():
-        states = await asyncio.gather(*(asyncio.to_thread(Member.state, m) for m in members))
-        return next((m for m, state in zip(members, states, strict=True) if state == PRIMARY), None)
+        log = {await asyncio.to_thread(member.last_in_its_log): member for member in members}
+        chosen = log[max(log)]
+        return chosen if await asyncio.to_thread(chosen.step_up) else None
 
     return await eventually(elected, "another primary")
+
+
+async def written_in_vain(namespace: str, old: Member, others: list[Member]) -> None:
+    """Wait until the old primary has something that the others will never get."""
+
+    async def written():
+        there, *elsewhere = await asyncio.gather(
+            *(asyncio.to_thread(member.ids, namespace) for member in [old, *others])
+        )
+        return there.difference(*elsewhere)
+
+    await eventually(written, "a write that nobody else has")
 
 
 async def accepted(answers, more: int) -> None:
@@ -59,6 +74,7 @@ async def test_what_a_rollback_takes_back_was_promised_to_nobody(servers):
             await in_threads(Member.cut_off, others)
             # The old primary still takes writes; what waits for a majority waits in vain.
             await in_threads(write_alone, [old])
+            await written_in_vain(system.namespace("jobs"), old, others)
             await asyncio.sleep(1)  # the length of the partition is part of the example
             old.freeze()
             await another_primary(others)
