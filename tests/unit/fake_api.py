@@ -329,7 +329,8 @@ def happened(job: dict[str, Any], numbers: "itertools.count[int]") -> list[bytes
     events = []
     for kind, status, progress in course:
         number, name = next(numbers), f"job.{kind}"
-        told = {"id": str(number), "type": name, "at": AT.format(number), "status": status}
+        # There may be more of them than a minute has seconds.
+        told = {"id": str(number), "type": name, "at": AT.format(number % 60), "status": status}
         told |= about | {"progress": progress, "error": job["error"] if status == job["status"] else None}
         events.append(f"id: {number}\nevent: {name}\ndata: {json.dumps(told)}\n\n".encode())
     return events

@@ -1,5 +1,6 @@
 """How the command line speaks: to programs, to terminals, and when nobody listens any more."""
 
+import contextlib
 import io
 import os
 import signal
@@ -216,15 +217,21 @@ def environment():
     return mine
 
 
-def running(*words, url, **how):
-    return subprocess.Popen(
+@contextlib.contextmanager
+def running(*words, url):
+    process = subprocess.Popen(
         [*PROGRAM, *words],
         env={**environment(), "HASTY_URL": url},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **how,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            # It has ended, unless the test failed.
+            process.kill()
 
 
 @pytest.mark.parametrize("options", [["--json"], []])
@@ -232,14 +239,12 @@ def test_who_stops_reading_ends_it_quietly(options):
     api = FakeApi()
     # More than a pipe takes, line by line.
     api.jobs = {f"job-{n}": a_job(f"job-{n}", "x" * 500) for n in range(200)}
-    with served(api) as url:
-        process = running("events", *options, url=url)
+    with served(api) as url, running("events", *options, url=url) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline()
         process.stdout.close()
         assert process.wait() == 141
         assert process.stderr.read() == ""
-        process.stderr.close()
 
 
 LEFT_OVER = """
@@ -282,9 +287,8 @@ def test_ctrl_c_ends_the_waiting_and_nothing_else():
         asked.set() if request.url.path.endswith("/events") else None,
         answer(request),
     )[1]
-    with served(api) as url:
-        process = running("wait", "job-1", url=url)
-        assert asked.wait(30)
+    with served(api) as url, running("wait", "job-1", url=url) as process:
+        assert asked.wait(60)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, out) == (130, "")

@@ -72,7 +72,8 @@ async def test_nobody_acts_before_the_clock_was_set_by_mongodb(alone, host):
     shell = host(Settings.load({"HASTY_API_MONGO_URI": uri, "HASTY_WORKER_MONGO_URI": uri}))
     async with asyncio.timeout(20):
         began_at = await Actor.began.get()
-    assert Authority.asked == 3
-    assert abs(datetime.now(UTC) - AHEAD - began_at) < timedelta(seconds=5)
+    # The third answer was in time, unless this process stood still just then.
+    assert Authority.asked >= 3
+    assert abs(datetime.now(UTC) - AHEAD - began_at) < AHEAD / 3
     for duty in shell._duties:
         duty.cancel()

@@ -16,7 +16,17 @@ from pydantic import BaseModel
 
 import hasty
 from hasty.errors import BadResult, FixTheHandler, InvalidRequest, PayloadTooLarge, UnknownHandler, UnknownJob
-from hasty.testing import JobRefused, Overran, VirtualHasty, perform, perform_async, plugin
+from hasty.testing import (
+    JobRefused,
+    Overran,
+    VirtualClock,
+    VirtualHasty,
+    inline,
+    perform,
+    perform_async,
+    plugin,
+    run_virtually,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,7 +122,7 @@ def test_what_a_handler_raises_comes_out_as_it_is():
         perform(gives_up)
 
 
-def test_an_attempt_is_stopped_when_its_time_has_passed():
+def test_an_attempt_is_stopped_when_its_time_has_passed(monkeypatch):
     ended = []
 
     @hasty.handler(max_timeout=60)
@@ -132,13 +142,15 @@ def test_an_attempt_is_stopped_when_its_time_has_passed():
         while not job.cancelled():
             time.sleep(0.001)
 
-    with pytest.raises(Overran, match="ran longer than"):
-        perform(slow, 0.02, timeout=0.01)
-    assert ended == [True]
     with pytest.raises(Overran, match="no progress"):
         perform(silent)
     with pytest.raises(Overran):
         perform(patient)
+    # In virtual time it is certain that the handler has begun by then.
+    monkeypatch.setattr(inline, "SystemClock", lambda: VirtualClock(asyncio.get_running_loop()))
+    with pytest.raises(Overran, match="ran longer than 20 s"):
+        run_virtually(perform_async(slow, 20, timeout=10))
+    assert ended == [True]
 
 
 def test_a_sync_handler_may_run_a_loop_of_its_own():
@@ -161,12 +173,12 @@ def test_what_is_no_handler_is_told():
 
 
 async def test_a_context_is_one_of_a_job_that_is_nowhere(job_context):
-    job = job_context(object_id="order-1", timeout=10, max_timeout=100)
+    job = job_context(object_id="order-1", timeout=1_000, max_timeout=10_000)
     assert await invoice(job, Order(items=["tea"])) == Receipt(lines=1)
     assert isinstance(job, hasty.JobContext)
     assert (job.object_id, job.reported[0].message) == ("order-1", "half")
-    assert 9 < (job.deadline - datetime.now(UTC)).total_seconds() <= 10
-    assert 49 < job.extend(50) <= 50
+    assert 900 < (job.deadline - datetime.now(UTC)).total_seconds() <= 1_000
+    assert 4_900 < job.extend(5_000) <= 5_000
     assert not job.cancelled()
     job.cancel()
     assert job.cancelled()
