@@ -20,6 +20,9 @@ CAPACITY_BYTES = 128 * 1024 * 1024
 #: Jobs that nobody forwarded wait so long at most.
 SWEEP_EVERY_S = 5.0
 
+#: Keys that jobs left behind, beside as many as there are jobs, before they are cleared away.
+_KEYS_LEFT = 1_000
+
 #: A place in the queue.
 _Order = tuple[int, datetime, str]
 
@@ -108,6 +111,9 @@ class Backlog:
         if waiting is None:
             return None
         self._bytes -= waiting.bytes
+        if len(self._queue) > 2 * len(self._waiting) + _KEYS_LEFT:
+            self._queue = [(each.work.order, each.work.job_id) for each in self._waiting.values()]
+            heapq.heapify(self._queue)
         return waiting.work
 
     def clear(self) -> None:

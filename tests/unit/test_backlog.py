@@ -278,3 +278,14 @@ def test_of_heavy_jobs_fewer_are_held_and_none_is_forgotten():
             served.append(work.job_id)
     assert served == [work.job_id for work in heavy]
     assert backlog._bytes == 0
+
+
+def test_those_that_leave_from_the_middle_leave_nothing_behind():
+    """Where no slot comes free, the first one stays, and of those behind it one after the other is cancelled."""
+    backlog = a_backlog(*works(1))
+    for each in works(20_000, start=1):
+        backlog.put(each, 0.0)
+        backlog.drop(each.job_id)
+        assert len(backlog._queue) < 1_100
+    backlog.offer(works(3, start=20_001), 0.0)
+    assert taken(backlog) == ["job-0", "job-20001", "job-20002", "job-20003"]
