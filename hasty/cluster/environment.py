@@ -90,6 +90,8 @@ def _haproxy(open_files: int) -> dict[str, str]:
         # The default is for ever. Longer than a request waits for an attempt (46 s) and than
         # the pause between two heartbeats of a stream.
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "75",
+        # The default, an hour, is how long an answer that its client does not read stays in memory.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",
     }
 
 

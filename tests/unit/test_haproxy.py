@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import ClassVar
 import pytest
 
 from hasty.cluster import haproxy
-from hasty.cluster.environment import InstancePorts, instance_environment
+from hasty.cluster.environment import InstancePorts, instance_environment, node_environment
 from tests.running import free_port, short_folder, until
 
 PROGRAM = str(Path(sys.executable).with_name("hasty-haproxy"))
@@ -43,7 +44,7 @@ class Node:
         self.path = folder / "haproxy.cfg"
         self.port, self.stats, self.metrics = free_port(), free_port(), free_port()
 
-    def configuration(self, host: str = "127.0.0.1", replica: int | None = None) -> str:
+    def configuration(self, host: str = "127.0.0.1", replica: int | None = None, **more) -> str:
         """What Serve writes: with no application yet, or with one of one replica."""
         serve = self.serve
         from ray.serve.config import HTTPOptions  # noqa: PLC0415  Ray takes a second
@@ -59,6 +60,7 @@ class Node:
             stats_port=self.stats,
             maxconn=100,
             has_received_routes=replica is not None,
+            **more,
         )
         api = serve.HAProxyApi(config, self.backends(replica), str(self.path))
         api._generate_config_file_internal()
@@ -264,6 +266,28 @@ class Strict(Replica):
         super().do_GET()
 
 
+class Large(Replica):
+    """Takes three seconds to answer, or answers with more than anybody on the way takes in."""
+
+    cut_off = threading.Event()
+
+    def do_GET(self) -> None:
+        if self.path == "/slow":
+            time.sleep(3)  # longer than the limit that must not count here
+            self.path = "/200/application/json"
+        if self.path != "/large":
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(2**30))
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(bytes(2**20))
+        except ConnectionError:
+            self.cut_off.set()
+
+
 @contextlib.contextmanager
 def serving(kind: type[Replica]) -> Iterator[int]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
@@ -302,6 +326,20 @@ def test_errors_of_serve_become_try_again_and_those_of_hasty_pass(node, replica)
         ):
             answer = node.ask(f"/{status}/{kind}")
             assert (answer[0], answer[2]) == (status, b"{}")
+
+
+def test_who_does_not_read_an_answer_is_cut_off_and_who_waits_for_one_is_not(serve, node):
+    """What is not read stays in memory for as long. Here it is a second; Serve's default is an hour."""
+    limit = "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"
+    assert node_environment()[limit] == "75"
+    assert vars(serve)[limit] == 3_600, "or Serve has changed"
+    with serving(Large) as port:
+        node.configuration(replica=port, timeout_client_s=1)
+        with node.running():
+            assert node.ask("/slow")[0] == 200
+            with socket.create_connection(("127.0.0.1", node.port)) as client:
+                client.sendall(b"GET /large HTTP/1.1\r\nHost: hasty\r\n\r\n")
+                assert Large.cut_off.wait(60)
 
 
 def test_by_no_header_a_client_changes_the_limits_of_serve(serve, node, replica):
