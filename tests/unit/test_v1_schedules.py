@@ -655,7 +655,7 @@ async def test_what_this_release_or_its_handlers_take_no_more_is_told_of_too():
         errors = {schedule["name"]: schedule["last"]["error"] for schedule in shown}
         assert {name: error["code"] for name, error in errors.items()} == {
             "unfit": "invalid_request",
-            "broken": "internal",
+            "broken": "invalid_request",
             "old": "invalid_request",
         }
         assert errors["old"]["message"].startswith("job.on_conflict: Input should be 'reject'")
