@@ -25,8 +25,8 @@ run: install ## Start everything on this machine; Ctrl-C stops it
 test: install ## Run the whole test suite
 	@trap 'kill $$stores $$sim $$unit 2>/dev/null; wait' INT TERM; \
 	$(PYTEST) tests/contract tests/outage >.test-stores.log 2>&1 & stores=$$!; \
-	nice -n 19 $(PYTEST) --timeout=600 tests/sim >.test-sim.log 2>&1 & sim=$$!; \
-	nice -n 19 $(PYTEST) --timeout=600 tests/unit >.test-unit.log 2>&1 & unit=$$!; \
+	nice -n 19 $(PYTEST) --timeout=1200 tests/sim >.test-sim.log 2>&1 & sim=$$!; \
+	nice -n 19 $(PYTEST) --timeout=1200 tests/unit >.test-unit.log 2>&1 & unit=$$!; \
 	$(PYTEST) --timeout=400 --durations=8 tests/chaos tests/cluster tests/e2e tests/jobs tests/operating; failed=$$?; \
 	for one in stores sim unit; do \
 		eval wait \$$$$one; failed=$$((failed | $$?)); cat .test-$$one.log; rm .test-$$one.log; \
