@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -153,7 +154,7 @@ class Attempts:
 
     def _perform(self, handler: Handler, work: Work, intent: Claim, claimed: Claimed) -> Performance:
         term = Term(self._clock, timeout_s=work.timeout_s, max_timeout_s=handler.max_timeout_s)
-        term.tell = lambda progress: self._progressed(work.job_id, progress)
+        term.tell = _from_any_thread(lambda progress: self._progressed(work.job_id, progress))
         stage = self._stage(handler, claimed.losses)
         return Performance(
             stage.play(handler, work, claimed.attempt, intent.claim, term),
@@ -193,6 +194,19 @@ class Attempts:
 
     async def _write_records(self, records: Sequence[Record]) -> list[Outcome | Later | None]:
         return await until_answered(lambda: self._ledger.record(records), self._clock.sleep)
+
+
+def _from_any_thread(tell: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Let the threads of a handler call what belongs to this loop."""
+    loop, ours = asyncio.get_running_loop(), threading.get_ident()
+
+    def told(progress: Progress) -> None:
+        if threading.get_ident() == ours:
+            tell(progress)
+        else:
+            loop.call_soon_threadsafe(tell, progress)
+
+    return told
 
 
 def _retry_at(handler: Handler, claimed: Claimed, ending: Ending) -> datetime | None:

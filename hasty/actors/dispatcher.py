@@ -235,4 +235,6 @@ class Dispatcher:
 
 
 def _how_it_stands(status: Status, error: dict[str, Json] | None) -> Cancelled:
-    return Cancelled(status, by_cancel=(error or {}).get("type") == CANCELLED)
+    # A job that failed may have an error of this name, too: a user's own.
+    by_cancel = status is Status.CANCELLED and (error or {}).get("type") == CANCELLED
+    return Cancelled(status, by_cancel=by_cancel)

@@ -12,14 +12,12 @@ from pydantic_core import from_json
 from hasty.actors.stages import Play, Raised
 from hasty.clock import Clock, to_milliseconds
 from hasty.handlers import Term
+from hasty.handlers.inside import KIND_LIMIT, TEXT_LIMIT, kept, text_of
 from hasty.job import Cause, Json, Outcome, Status, Work
 from hasty.rerun import opening
 
 #: A result is refused above this many bytes of JSON.
 RESULT_LIMIT = 256 * 1024
-
-#: What an error may say of itself, in characters.
-_ERROR_LIMIT = 2_000
 
 #: A child that is killed at the end of its grace needs a moment to be gone.
 _KILL_S = 1.0
@@ -146,16 +144,16 @@ class Performance:
         """A result that cannot be kept, or not be shown, is a failure of the handler."""
         try:
             text = json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
-            size = len(text)
-            if size <= RESULT_LIMIT:
-                # As a payload is read: of one that is nested more deeply nothing could be made again.
-                from_json(text)
-        except (TypeError, ValueError, RecursionError) as error:
-            return self._end(Status.FAILED, error=_error("BadResult", f"not JSON: {error}"))
-        if size > RESULT_LIMIT:
-            message = f"{size} bytes, over the limit of {RESULT_LIMIT}"
+            # As a payload is read: of one that is nested more deeply nothing could be made again. And
+            # what is read is kept: the handler's own object may change, or be of a class that runs
+            # the user's code wherever it is sent.
+            plain = from_json(text) if len(text) <= RESULT_LIMIT else None
+        except BaseException as error:  # noqa: BLE001  the result may be of a user's own class
+            return self._end(Status.FAILED, error=_error("BadResult", f"not JSON: {text_of(error)}"))
+        if len(text) > RESULT_LIMIT:
+            message = f"{len(text)} bytes, over the limit of {RESULT_LIMIT}"
             return self._end(Status.FAILED, error=_error("BadResult", message))
-        return self._end(Status.FINISHED, result=result)
+        return self._end(Status.FINISHED, result=plain)
 
     def _end(
         self,
@@ -202,6 +200,4 @@ def closed(work: Work, status: Status, at: datetime, error: dict[str, Json]) -> 
 
 
 def _error(kind: str, message: str) -> dict[str, Json]:
-    # A lone surrogate cannot be stored as UTF-8.
-    text = message[:_ERROR_LIMIT].encode(errors="replace").decode()
-    return {"type": kind, "message": text}
+    return {"type": kept(kind, KIND_LIMIT), "message": kept(message, TEXT_LIMIT)}

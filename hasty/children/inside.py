@@ -14,6 +14,7 @@ number of a call that is over warns nobody.
 """
 
 import contextlib
+import contextvars
 import ctypes
 import faulthandler
 import functools
@@ -148,9 +149,13 @@ def _behave() -> None:
 
 
 def _socket(descriptor: int) -> socket.socket:
-    """Return our end, which is nobody else's: not of programs started here."""
+    """Return our end, which is nobody else's: not of programs started here.
+
+    It blocks, whatever timeout sockets have by default in the parent, which made it.
+    """
     ours = socket.socket(fileno=descriptor)
     ours.set_inheritable(False)
+    ours.setblocking(True)
     return ours
 
 
@@ -195,7 +200,8 @@ def _answer(functions: Functions, call: bytes, line: Line, limit: int) -> bytes:
     """Perform a call. All that a function may do wrong, also exit, is that call's failure."""
     try:
         name, arguments = pickle.loads(call)  # noqa: S301  our own parent wrote it
-        result = functions[name](line, *arguments)
+        # In a context of its own: what it sets there is not for the next call.
+        result = contextvars.copy_context().run(functions[name], line, *arguments)
     except BaseException as error:  # noqa: BLE001  see above
         return RAISED + _described(error)
     return _returned(result, limit)

@@ -7,6 +7,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from hasty.actors.perform import RESULT_LIMIT
 from hasty.actors.stages import InChild
 from hasty.actors.timekeeping import keep_time
 from hasty.actors.worker import Worker
@@ -20,7 +21,7 @@ from hasty.cluster.processes import kill, this_process
 from hasty.cluster.refs import RayRef
 from hasty.cluster.wire import pack, unpack
 from hasty.flight import open_recorder
-from hasty.handlers.inside import in_child
+from hasty.handlers.inside import ROOM, in_child
 from hasty.messages import Process
 from hasty.pools import Plan, PoolPlan, PoolSettings, pool_of
 from hasty.settings import SECRETS, Settings
@@ -51,11 +52,12 @@ class WorkerHost:
             asyncio.ensure_future(keep_time(ledger, clock)),
         ]
         prepare = functools.partial(in_child, settings.without_secrets())
+        children = Children(pool.sync_slots or os.cpu_count() or 1, prepare, result_limit=RESULT_LIMIT + ROOM)
         self._worker = Worker(
             name,
             process=this_process(),
             recorder=open_recorder(machine_folder(settings) / f"{name}.flight"),
-            child=InChild(Children(pool.sync_slots or os.cpu_count() or 1, prepare)),
+            child=InChild(children),
             ledger=ledger,
             dispatcher=RayRef(functools.partial(find, DISPATCHER), channel(settings, DISPATCHER)),
             handlers=load_or_leave(name, settings),

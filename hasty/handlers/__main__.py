@@ -6,6 +6,7 @@ A process of its own, because importing a user's module may do anything to the o
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from hasty.errors import CannotStart
 from hasty.handlers.catalogue import Handler, Handlers
@@ -18,7 +19,10 @@ from hasty.settings import Settings
 def main() -> int:
     """Print a line for each handler, and their version; or one line on stderr, with code 2."""
     try:
-        handlers = load(Settings.load(os.environ))
+        # Not in the main thread, and without an event loop, as the Clerk loads them: what cannot be
+        # imported so is better told before anything starts.
+        with ThreadPoolExecutor(1) as elsewhere:
+            handlers = elsewhere.submit(load, Settings.load(os.environ)).result()
     except CannotStart as error:
         print(error, file=sys.stderr)  # noqa: T201  read by whoever started us
         return 2

@@ -163,7 +163,10 @@ class Handlers(Mapping[str, Handler]):
 
 def _source(function: Callable[..., Any]) -> str:
     """Return a digest of the file that defines a function; empty where there is no such file."""
-    file = inspect.getsourcefile(inspect.unwrap(function))
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+    except (TypeError, OSError):  # it wraps what is no function
+        return ""
     if file is None or not Path(file).is_file():
         return ""
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -22,6 +22,12 @@ from hasty.settings import Settings
 
 EXTENDED, PROGRESSED, RETURNED, RAISED = "extended", "progressed", "returned", "raised"
 
+#: A result comes with its kind, which takes less than so many bytes of JSON.
+ROOM = 64
+
+#: What is kept of the name of an error's class, and of what it says, in characters.
+KIND_LIMIT, TEXT_LIMIT = 200, 2_000
+
 
 class Parent(Protocol):
     """The line that a child has to its parent. See `hasty.children`."""
@@ -58,7 +64,8 @@ def _perform(handler: Handler, clock: SystemClock, parent: Parent, work: Work, a
     try:
         return [RETURNED, _call(handler, context, work.payload)]
     except BaseException as error:  # noqa: BLE001  all it may do wrong, also exit, is its own failure
-        return [RAISED, type(error).__name__, text_of(error), handler.retry.follows(error)]
+        kind = kept(type(error).__name__, KIND_LIMIT)
+        return [RAISED, kind, text_of(error), handler.retry.follows(error)]
 
 
 def _call(handler: Handler, context: JobContext, payload: Json) -> Json:
@@ -99,7 +106,12 @@ class _Line:
 
 
 def text_of(error: BaseException) -> str:
-    """Let an error say what it is, if it can."""
+    """Let an error say what it is, if it can; return what is kept of that."""
     with contextlib.suppress(Exception):
-        return str(error)
+        return kept(str(error), TEXT_LIMIT)
     return ""
+
+
+def kept(text: str, limit: int) -> str:
+    """Return the beginning of a text. A lone surrogate cannot be stored as UTF-8."""
+    return text[:limit].encode(errors="replace").decode()

@@ -2,6 +2,7 @@
 
 import importlib
 import linecache
+import logging
 import sys
 import traceback
 from collections.abc import Iterator
@@ -23,11 +24,18 @@ def load(settings: Settings) -> Handlers:
     """
     # A handler that several modules import is one handler.
     found = dict.fromkeys(one for path in settings.handlers for one in declared_in(path))
+    _speak_on()
     limits = {"timeout_s": settings.timeout_s, "rerun_window_s": settings.rerun_window_s}
     handlers = Handlers(*built_in(settings).values(), *(one.handler(**limits) for one in found))
     _check_pools(handlers, settings)
     emit(HandlersLoaded(",".join(handlers), handlers.version))
     return handlers
+
+
+def _speak_on() -> None:
+    """Let a module set up logging as it likes, but not silence us: by default that is part of it."""
+    for name in ("hasty", "hasty.api"):
+        logging.getLogger(name).disabled = False
 
 
 def _check_pools(handlers: Handlers, settings: Settings) -> None:
@@ -60,7 +68,7 @@ def _import(path: str) -> None:
         raise CannotStart(
             f"there is no module {path}: install it, or let PYTHONPATH name the folder it is in"
         ) from error
-    except (Exception, SystemExit) as error:  # the module is the user's: it may do anything
+    except BaseException as error:  # the module is the user's: it may do anything
         raise CannotStart(_told(path, error)) from error
 
 

@@ -1,13 +1,14 @@
 """The shape of a payload or a result: what it must look like as JSON."""
 
 import json
+import traceback
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaWarningKind
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from hasty.errors import BadResult, Complaint, FixTheHandler, InvalidRequest
 from hasty.job import Json
@@ -101,12 +102,18 @@ class Typed:
             raise BadResult(told) from None
         except PydanticSerializationError as error:
             raise BadResult(f"result: {error}") from None
+        except Exception as error:
+            # A user's check, or too deep, or a circle: no different the next time.
+            told = traceback.format_exception_only(error)[0].rstrip()
+            raise BadResult(f"result: {told}") from error
 
     def schema(self, side: Side) -> Json:
         """See `Shape`. A type that JSON schema cannot tell has none: that is no reason to refuse it."""
         try:
-            return self._adapter.json_schema(mode=_MODES[side], schema_generator=_Quietly)
-        except PydanticUserError:
+            schema = self._adapter.json_schema(mode=_MODES[side], schema_generator=_Quietly)
+            # A user may put anything into it, and a default may be infinite.
+            return from_json(to_json(schema, inf_nan_mode="null"))
+        except Exception:  # noqa: BLE001  it may be a user's function that raises
             return None
 
 

@@ -1,6 +1,7 @@
 """What the tests have children do."""
 
 import contextlib
+import contextvars
 import ctypes
 import inspect
 import itertools
@@ -174,6 +175,16 @@ def descriptors():
 
 def variable(name):
     return os.environ.get(name)
+
+
+MARK = contextvars.ContextVar("mark", default="nobody's")
+
+
+def mark(word):
+    """Leave a mark in our context; return the one that was there."""
+    before = MARK.get()
+    MARK.set(word)
+    return before
 
 
 def main_file():

@@ -1,9 +1,11 @@
 """Children as processes: bounded, killed, dead, gone."""
 
 import asyncio
+import functools
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +13,9 @@ import time
 import psutil
 import pytest
 
+from hasty.actors.perform import RESULT_LIMIT
+from hasty.handlers.inside import RAISED, RETURNED, ROOM, in_child
+from hasty.settings import Settings
 from tests import running
 from tests.contract import errands
 from tests.contract.raising import (
@@ -25,6 +30,7 @@ from tests.contract.raising import (
     started,
     until,
 )
+from tests.unit.examples import a_work
 
 
 async def test_calls_beyond_the_slots_wait_and_say_when_they_start(raised, tmp_path):
@@ -169,6 +175,75 @@ async def test_closing_leaves_nothing_even_after_there_was_nothing_for_a_while(r
 
 async def test_children_that_never_were_can_be_closed(raised):
     await raised().close()
+
+
+async def test_what_a_call_sets_in_its_context_the_next_one_does_not_see(only_child):
+    assert await result(only_child.start("mark", "mine")) == "nobody's"
+    assert await result(only_child.start("mark", "mine")) == "nobody's"
+
+
+@pytest.fixture
+def impatient_sockets():
+    """What a module of a user's may ask for when it is imported."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10.0)
+    yield
+    socket.setdefaulttimeout(before)
+
+
+async def test_a_child_serves_on_where_sockets_have_a_timeout(impatient_sockets, only_child):
+    child = await result(only_child.start("pid"))
+    assert len(await result(only_child.start("evaluate", "'x' * 250 * 1024"))) == 250 * 1024
+    assert await result(only_child.start("pid")) == child
+
+
+# Handlers in it ------------------------------------------------------------------------------------
+
+HANDLERS = """
+import hasty
+
+@hasty.handler(retries=1)
+def fails(expression):
+    raise eval(expression)
+
+@hasty.handler
+def returns(length):
+    return "x" * length
+"""
+
+
+@pytest.fixture
+def performing(raised, tmp_path, monkeypatch):
+    """A pool of one child that knows these handlers, as a worker's does."""
+    (tmp_path / "children_shop.py").write_text(HANDLERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    prepare = functools.partial(in_child, Settings(handlers=("children_shop",)))
+    return raised(prepare=prepare, result_limit=RESULT_LIMIT + ROOM)
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind", "text"),
+    [
+        ("ValueError('x' * 300_000)", "ValueError", "x" * 2_000),
+        (r"ValueError('half \ud83d a pair')", "ValueError", "half ? a pair"),
+        ("type('Made' * 100_000, (Exception,), {})('no')", "Made" * 50, "no"),
+    ],
+    ids=["long", "half a pair", "long name"],
+)
+async def test_whatever_a_handler_raises_is_its_error_and_may_be_retried(performing, expression, kind, text):
+    call = performing.start("fails", a_work(payload=expression), 1)
+    assert await result(call) == [RAISED, kind, text, True]
+
+
+async def test_a_result_may_be_as_long_as_its_limit_also_in_a_child(performing):
+    longest = "x" * (RESULT_LIMIT - 2)
+    call = performing.start("returns", a_work(payload=len(longest)), 1)
+    assert await result(call) == [RETURNED, longest]
+    kind, text = await failure(performing.start("returns", a_work(payload=RESULT_LIMIT + 1_000), 1))
+    assert (kind, text.partition(" bytes, over the limit of ")[1]) == (
+        "BadResult",
+        " bytes, over the limit of ",
+    )
 
 
 # What a function tells -----------------------------------------------------------------------------

@@ -281,7 +281,7 @@ def test_of_heavy_jobs_fewer_are_held_and_none_is_forgotten():
 
 
 def test_those_that_leave_from_the_middle_leave_nothing_behind():
-    """Where no slot comes free, the first one stays, and of those behind it one after the other is cancelled."""
+    """Where no slot comes free the first one stays, and those behind it may all be cancelled."""
     backlog = a_backlog(*works(1))
     for each in works(20_000, start=1):
         backlog.put(each, 0.0)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import TypedDict  # Python's own only from 3.12 on
 
 import hasty
@@ -52,6 +53,26 @@ class Renamed(BaseModel):
 class Pair:
     left: int
     right: int
+
+
+class Unready(BaseModel):
+    lines: int
+
+    @field_validator("lines")
+    @classmethod
+    def _look_up(cls, _lines):
+        raise KeyError("lines")
+
+
+def nested(levels):
+    inner = {}
+    for _ in range(levels):
+        inner = {"a": inner}
+    return inner
+
+
+CIRCLE: dict[str, Any] = {}
+CIRCLE["a"] = CIRCLE
 
 
 def registered(function, **limits):
@@ -426,12 +447,46 @@ def test_a_result_becomes_json(annotation, result, dumped):
         (Receipt, Receipt.model_construct(lines="two"), "result: "),
         (None, 7, "result: Input should be None"),
         (int, "seven", "result: Input should be a valid integer"),
+        (dict, nested(300), "result: ValueError: Maximum serialization depth exceeded"),
+        (dict, CIRCLE, "result: ValueError: Circular reference detected"),
+        (Unready, {"lines": 1}, "result: KeyError: 'lines'"),
     ],
 )
 def test_a_wrong_result_is_told_field_by_field(annotation, result, told):
     with pytest.raises(BadResult) as refused:
         returning(annotation).dump(result)
     assert str(refused.value).startswith(told)
+
+
+# What is shown of it ---------------------------------------------------------------------------
+
+
+def miss(_schema):
+    raise KeyError("unit")
+
+
+class Endless(BaseModel):
+    at_most: float = math.inf
+
+
+def test_the_schema_of_a_type_is_plain_json():
+    schema = taking(Annotated[int, Field(json_schema_extra={"unit": ("px", Status.FAILED)})]).schema(
+        "payload"
+    )
+    assert schema == {"type": "integer", "unit": ["px", "failed"]}
+    assert type(schema["unit"][1]) is str
+
+
+def test_an_infinite_default_is_shown_as_null():
+    assert taking(Endless).schema("payload")["properties"]["at_most"]["default"] is None
+
+
+@pytest.mark.parametrize("extra", [{"unit": Thing}, {"unit": CIRCLE}, miss], ids=str)
+def test_a_type_whose_schema_is_no_json_has_none(extra):
+    annotation = Annotated[int, Field(json_schema_extra=extra)]
+    assert taking(annotation).schema("payload") is None
+    assert taking(annotation).parse(7) == 7
+    assert returning(annotation).schema("result") is None
 
 
 # How it is called ------------------------------------------------------------------------------

@@ -129,6 +129,8 @@ def test_a_module_without_handlers(shop):
         ("import sys\nsys.exit('bye')\n", "SystemExit: bye", "line 2: sys.exit('bye'))"),
         ("import nowhere_else\n", "ModuleNotFoundError: No module named", "line 1: import nowhere_else)"),
         ("raise ValueError('a\\n  b')\n", "ValueError: a b", "line 1: raise ValueError('a\\n  b'))"),
+        # As that of pytest.skip.
+        ("class No(BaseException): ...\nraise No('way')\n", "No: way", "line 2: raise No('way'))"),
         ("x = 1\ny = = 2\n", "SyntaxError: invalid syntax", "line 2): y = = 2"),
         (
             "import hasty\n@hasty.handler\nasync def f(a, b): ...\n",
@@ -215,6 +217,28 @@ def test_a_handler_without_a_file_has_a_version_too(shop):
     assert load(Settings(handlers=("shop_made",))).version
 
 
+def test_a_handler_that_wraps_a_thing_without_a_file_has_a_version_too(shop):
+    shop(
+        shop_wrapping="""
+            import functools, hasty
+
+            class Doubles:
+                __name__ = "double"
+
+                def __call__(self, payload: int):
+                    return 2 * payload
+
+            doubles = Doubles()
+
+            @hasty.handler(name="double")
+            @functools.wraps(doubles)
+            def double(payload):
+                return doubles(payload)
+        """
+    )
+    assert load(Settings(handlers=("shop_wrapping",))).version
+
+
 # The look before the start ---------------------------------------------------------------------
 
 
@@ -273,6 +297,40 @@ def test_a_module_that_ends_python_is_told(shop):
     shop(shop_thirteen="import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     with pytest.raises(CannotStart, match="importing the handlers ended Python with code -9"):
         check(Settings(handlers=("shop_thirteen",)), environment())
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("signal.signal(signal.SIGTERM, print)", "ValueError: signal only works in main thread"),
+        ("asyncio.get_event_loop()", "RuntimeError: There is no current event loop in thread"),
+    ],
+)
+def test_a_module_that_only_the_main_thread_can_import_is_told(shop, line, told):
+    """The processes of hasty import it in other threads."""
+    shop(shop_main="import asyncio, signal\n" + textwrap.dedent(INVOICE) + line)
+    command = [sys.executable, "-m", "hasty.handlers"]
+    named = environment() | {"HASTY_HANDLERS": "shop_main"}
+    result = subprocess.run(command, env=named, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith(f"shop_main cannot be imported: {told}")
+    assert result.stderr.endswith(f": {line})\n")
+
+
+def test_a_module_that_sets_up_its_own_logging_leaves_ours_on(shop):
+    """In a process of its own, because it would switch off ours, too."""
+    shop(
+        shop_quiet="import logging.config\nlogging.config.dictConfig({'version': 1})\n"
+        + textwrap.dedent(INVOICE)
+    )
+    program = (
+        "import logging; from hasty.handlers.loading import load; from hasty.settings import Settings; "
+        "ours = [logging.getLogger(name) for name in ('hasty', 'hasty.api')]; "
+        "load(Settings(handlers=('shop_quiet',))); print([logger.disabled for logger in ours])"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert result.stdout == "[False, False]\n"
 
 
 def test_only_what_the_environment_names_is_found(shop):

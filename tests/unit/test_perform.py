@@ -4,7 +4,10 @@ import asyncio
 import contextlib
 import gc
 import itertools
+from collections import defaultdict
 from datetime import timedelta
+from enum import StrEnum
+from typing import NamedTuple
 
 import pytest
 
@@ -89,6 +92,49 @@ async def test_any_json_is_a_result(result):
     assert (outcome.status, outcome.result, outcome.error) == (Status.FINISHED, result, None)
 
 
+@pytest.mark.parametrize(
+    "number",
+    [10**4_299, -(10**4_300) + 1, 2**63, -(2**63) - 1, -0.0, 5e-324, 0.1, 1e23, 1.7976931348623157e308],
+    ids=lambda number: repr(number)[:24],
+)
+@virtually
+async def test_a_number_is_kept_as_it_is(number):
+    outcome = await outcome_of(perform(returning([number])))
+    assert repr(outcome.result) == repr([number])
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Size(NamedTuple):
+    width: int
+    height: int
+
+
+@pytest.mark.parametrize(
+    ("result", "kept"),
+    [
+        (defaultdict(lambda: 0, a=1), {"a": 1}),
+        ({Colour.RED: Colour.RED}, {"red": "red"}),
+        ([Size(1, 2)], [[1, 2]]),
+    ],
+    ids=["cannot be pickled", "a class of the user's", "another class of the user's"],
+)
+@virtually
+async def test_of_a_result_its_json_is_kept_and_nothing_of_a_users_own_class(result, kept):
+    outcome = await outcome_of(perform(returning(result)))
+    assert repr(outcome.result) == repr(kept)
+
+
+@virtually
+async def test_a_result_is_what_it_was_when_the_handler_returned():
+    shared = {"done": 1}
+    outcome = await outcome_of(perform(returning(shared)))
+    shared["at"] = VIRTUAL_BEGINNING
+    assert outcome.result == {"done": 1}
+
+
 class Slower(VirtualClock):
     """As time looks to a loop whose timers are early: uvloop's count whole milliseconds."""
 
@@ -130,6 +176,12 @@ async def test_what_an_error_says_can_always_be_stored():
     outcome = await outcome_of(perform(raising(ValueError("half \ud83d a pair \0"))))
     assert outcome.error == {"type": "ValueError", "message": "half ? a pair \0"}
     outcome.error["message"].encode()
+
+
+@virtually
+async def test_the_name_of_an_error_is_cut_to_two_hundred_characters():
+    outcome = await outcome_of(perform(raising(type("Made" * 5_000, (Exception,), {})("no"))))
+    assert outcome.error == {"type": "Made" * 50, "message": "no"}
 
 
 class Mute(Exception):
@@ -310,6 +362,32 @@ async def test_a_result_that_is_not_json_is_a_failure_of_the_handler(result, why
     outcome = await outcome_of(perform(returning(result)))
     assert (outcome.status, outcome.result, outcome.error["type"]) == (Status.FAILED, None, "BadResult")
     assert outcome.error["message"].startswith(why)
+
+
+class Broken(dict):
+    """Raises where it is written as JSON."""
+
+    def __init__(self, error):
+        super().__init__(a=1)
+        self._error = error
+
+    def items(self):
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (RuntimeError("changed meanwhile"), "not JSON: changed meanwhile"),
+        (SystemExit(3), "not JSON: 3"),
+        (Mute(), "not JSON: "),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@virtually
+async def test_whatever_a_result_raises_when_it_is_written_is_a_failure_of_the_handler(error, why):
+    outcome = await outcome_of(perform(returning(Broken(error))))
+    assert (outcome.status, outcome.error) == (Status.FAILED, {"type": "BadResult", "message": why})
 
 
 @virtually

@@ -66,3 +66,26 @@ def test_a_handler_that_exits_has_failed():
         virtually(scenario)()
     except SystemExit:
         pytest.fail("the loop was left")
+
+
+def test_a_thread_of_an_async_handler_may_report_progress():
+    """Not in virtual time: that loop hears of no threads."""
+
+    async def scenario():
+        seen = asyncio.Event()
+
+        async def handler(context, _payload):
+            await asyncio.to_thread(context.progress, 0.5, "half")
+            await seen.wait()
+
+        async with asyncio.timeout(60), running(function=handler) as (_, client):
+            await client.post("/v1/jobs", json={"object_id": "x"})
+            job = {"status": "queued", "progress": None}
+            while job["status"] in ("queued", "running") and job["progress"] is None:
+                await asyncio.sleep(0.01)
+                job = (await client.get("/v1/jobs/job-1")).json()
+            seen.set()
+        assert (job["status"], job["error"]) == ("running", None)
+        assert job["progress"] | {"at": ""} == {"at": "", "fraction": 0.5, "message": "half"}
+
+    asyncio.run(scenario())

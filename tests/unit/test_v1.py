@@ -6,12 +6,13 @@ import logging
 import random
 import re
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import httpx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import hasty
 import hasty.errors
@@ -394,6 +395,17 @@ def test_whatever_bytes_are_sent_the_answer_is_a_job_or_a_problem_of_the_client(
     virtually(scenario)()
 
 
+@hasty.handler
+async def measured(_width: Annotated[int, Field(json_schema_extra={"unit": Order})]) -> None: ...
+
+
+@virtually
+async def test_a_type_with_odd_metadata_keeps_no_gateway_from_starting():
+    async with running(more=declared(measured)) as (_, client):
+        shown = (await client.get("/v1/handlers")).json()["handlers"]
+        assert [each["payload_schema"] for each in shown if each["name"] == "measured"] == [None]
+
+
 # Cancelling ------------------------------------------------------------------------------------
 
 
@@ -498,6 +510,21 @@ async def test_a_job_that_overran_its_timeout_was_not_cancelled_by_anybody():
         await asyncio.sleep(10)
         told = problem(await client.post(cancel_of("job-1")), 409, "already_ended")
         assert told["job_status"] == "cancelled"
+
+
+class CancelRequested(Exception):
+    """A user's own, which only has our name."""
+
+
+@virtually
+async def test_a_job_that_failed_was_not_cancelled_whatever_its_error_is_called():
+    async def gives_up(_context, _payload):
+        raise CancelRequested
+
+    async with running(function=gives_up) as (_, client):
+        assert (await ended(client))["error"]["type"] == "CancelRequested"
+        told = problem(await client.post(cancel_of("job-1")), 409, "already_ended")
+        assert told["job_status"] == "failed"
 
 
 @virtually
