@@ -1,10 +1,10 @@
 """The words of hasty as types: job, status, work, token, outcome, fence."""
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from hasty.clock import epoch_ms
 from hasty.pools import DEFAULT_POOL
@@ -253,6 +253,10 @@ class Job:
     def in_queue(self) -> bool:
         """Whether it may run now: it has not ended, and waits for no later time."""
         return self.live and self.status is not Status.SCHEDULED
+
+    def in_brief(self) -> Self:
+        """Return it without what may be heavy, and without its key."""
+        return replace(self, payload=None, result=None, idempotency_key=None, fingerprint=None)
 
     def work(self) -> Work:
         """Return the part that Dispatcher and Worker need."""

@@ -30,6 +30,14 @@ class Precedents:
         }
         return [request for request in requests if request.idempotency_key not in known]
 
+    async def meet(self, requests: Sequence[Request], answers: dict[str, Answer]) -> Sequence[Request]:
+        """Tell those whose jobs exist that they were admitted, for they were; return the others."""
+        if not requests:
+            return requests
+        existing = await self._jobs.get({request.job_id for request in requests})
+        answers |= {job_id: accepted(job) for job_id, job in existing.items()}
+        return [request for request in requests if request.job_id not in existing]
+
     async def turn_away(
         self,
         turned_away: Sequence[tuple[Request, TurnedAway]],
@@ -39,11 +47,8 @@ class Precedents:
 
         Who is attached under a key is answered once that is remembered.
         """
-        if not turned_away:
-            return
-        existing = await self._jobs.get({request.job_id for request, _ in turned_away})
-        answers |= {job_id: accepted(job) for job_id, job in existing.items()}
-        left = [(request, verdict) for request, verdict in turned_away if request.job_id not in existing]
+        others = {request.job_id for request in await self.meet([r for r, _ in turned_away], answers)}
+        left = [(request, verdict) for request, verdict in turned_away if request.job_id in others]
         answers |= await self._remember(
             [
                 (request, Attachment(request.idempotency_key, request.fingerprint or "", verdict.job_id))

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
 from hasty.actors.ceiling import Ceiling
 from hasty.actors.newest import Newest
@@ -123,6 +123,7 @@ class Registry:
         now = self._clock.now()
         chosen: dict[str, tuple[Request, Job]] = {}
         again: list[Request] = []
+        met: list[Request] = []
         turned_away: list[tuple[Request, TurnedAway]] = []
         keys: set[str | None] = set()
         for request in requests:
@@ -134,11 +135,13 @@ class Registry:
             if not isinstance(verdict, Job):
                 turned_away.append((request, verdict))
             elif known is not None and verdict is known.newest:
-                answers[request.job_id] = accepted(verdict)
+                met.append(request)
             else:
                 chosen[request.object_id] = (request, verdict)
                 keys |= {verdict.idempotency_key} - {None}
         turned_away += self._keep_below_ceiling(chosen)
+        # Its job is known in brief here, and shown whole.
+        again += await self._precedents.meet(met, answers)
         await self._precedents.turn_away(turned_away, answers)
         await self._keep_predecessors(chosen, past, again)
         await self._insert(chosen, answers, again)
@@ -191,18 +194,14 @@ class Registry:
         self, chosen: dict[str, tuple[Request, Job]], past: dict[str, Past], again: list[Request]
     ) -> None:
         """Make sure that what a decision was built on is not forgotten while it is carried out."""
-        now = self._clock.now()
-        fading = {
-            object_id: dict(_fading(past[object_id], job, now))
-            for object_id, (_, job) in chosen.items()
-            if object_id in past
-        }
-        needed = {job_id: until for each in fading.values() for job_id, until in each.items()}
-        if not needed:
+        soon = self._clock.now() + _EXPIRES_SOON
+        newest = {object_id: past[object_id].newest for object_id in chosen if object_id in past}
+        fading = {object_id: job.job_id for object_id, job in newest.items() if job.expires_at < soon}
+        if not fading:
             return
-        kept = await self._jobs.extend(needed, max(needed.values()) + KEPT_AFTER_WINDOW)
-        for object_id, each in fading.items():
-            if not each.keys() <= kept:
+        kept = await self._jobs.extend(list(fading.values()), self._clock.now() + KEPT_AFTER_WINDOW)
+        for object_id, job_id in fading.items():
+            if job_id not in kept:
                 again.append(self._give_up(chosen, object_id))
 
     def _keep_below_ceiling(self, chosen: dict[str, tuple[Request, Job]]) -> list[tuple[Request, Full]]:
@@ -282,14 +281,3 @@ class Registry:
     async def drain(self) -> None:
         """Admit nothing from now on."""
         self._draining = True
-
-
-def _fading(past: Past, job: Job, now: datetime) -> Iterator[tuple[str, datetime]]:
-    """Tell which records might be forgotten before they are needed for a job, and when they are."""
-    newest, ahead = past
-    if newest.expires_at - now < _EXPIRES_SOON:
-        yield newest.job_id, now
-    # Should it end before its turn, it still tells which job was before it: that may be live.
-    due = job.due_at
-    if due and ahead is not None and ahead.waits_for_turn and ahead.expires_at - due < _EXPIRES_SOON:
-        yield ahead.job_id, due

@@ -38,8 +38,9 @@ _IDLE_S = 30.0
 #: So many events are remembered.
 _REMEMBERED = 5_000
 
-#: Of so many jobs the first events are read together, so many of all of them.
-_TOGETHER = 200
+#: Of so many jobs the first events are read together, so many of all of them. MongoDB merges up to 200
+#: scans: one for each job, and two for the gaps, which are of none. With more it sorts all in memory.
+_TOGETHER = 198
 _BEGINNINGS = 2_000
 
 #: Pages that are read at once. Each may be heavy, and a thousand streams may begin at once.

@@ -10,6 +10,7 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from hasty.actors.herald import Herald
+from hasty.api.hub import _TOGETHER
 from hasty.clock import SystemClock
 from hasty.dispatch import Mark, Postpone, Settle
 from hasty.errors import HistoryLost, Superseded
@@ -364,6 +365,30 @@ async def test_the_beginnings_of_several_jobs_are_read_together(stores):
         1,
     )
     assert await events.beginnings(["job-1", "job-2"], 20, 3) == (tuple(of_two[:3]), of_two[2].seq, 1)
+
+
+async def test_as_many_beginnings_as_are_read_together_are_merged_and_not_sorted(mongo):
+    """The database merges some scans, but not any number; what it sorts it reads whole first."""
+    await mongo.events.add(some(await mongo.events.position(), 20), "end")
+    told = []
+    for wanted in (_TOGETHER, 1_000):
+        told += await sorting(mongo, mongo.events.beginnings([f"job-{n}" for n in range(wanted)], 20, 100))
+    assert told == [False, True]
+
+
+async def sorting(mongo, work):
+    """Whether the server sorted what it was asked for first."""
+    client, name = mongo.database
+    await client[name].command("profile", 2)
+    await work
+    await client[name].command("profile", 0)
+    (first, *_) = (
+        await client[name]["system.profile"]
+        .find({"ns": f"{name}.events", "op": "query"}, sort={"$natural": 1})
+        .to_list()
+    )
+    await client[name]["system.profile"].drop()
+    return [first.get("hasSortStage", False)]
 
 
 async def test_pages_of_little_look_through_so_much_at_once_and_all_of_it_in_the_end(mongo):

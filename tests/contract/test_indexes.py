@@ -3,10 +3,14 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from hasty.dispatch import Postpone
 from hasty.job import Job, Status, Token, Window
 from hasty.rerun import Begin, begun
 from hasty.store.base import Attachment, Off
+from hasty.store.mongo import MongoJobReader
+from hasty.store.mongo.documents import document_of
 from hasty.store.mongo.jobs import _ORDER
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -45,7 +49,7 @@ def _kind(entry):
 def _index(entry):
     """By the name of its first field."""
     plan = entry["planSummary"]
-    return "_id" if plan == "IDHACK" else plan.removeprefix("IXSCAN { ").partition(":")[0]
+    return "_id" if plan == "IDHACK" else plan.partition("{ ")[2].partition(":")[0]
 
 
 async def cost_of(cursor):
@@ -99,6 +103,51 @@ async def test_the_backlog_is_counted_from_the_indexes_alone_and_no_further_than
     told = await asked(mongo_jobs, mongo_jobs.backlog(5))
     assert [index for _, index, *_ in told] == ["queue"]
     assert told[0][2] <= 6
+
+
+async def run_of(store, object_id, waiting, *, live):
+    """An object's first job has ended; those after it never had their turn, and live, or ended so."""
+    first = document_of(replace(a_job(1), job_id=f"{object_id}-1", object_id=object_id))
+    del first["live"]
+    documents = [first | {"status": "finished", "ended_at": NOW}]
+    for run in range(2, waiting + 2):
+        document = document_of(replace(a_waiting(1, NOW), job_id=f"{object_id}-{run}", object_id=object_id))
+        if not live:
+            del document["live"]
+            document |= {"status": "cancelled", "ended_at": NOW}
+        documents.append(document | {"run": run})
+    # All of them at once might take longer than the driver waits.
+    for start in range(0, len(documents), 1_000):
+        await store._jobs.insert_many(documents[start : start + 1_000])
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["passed over", "waiting"])
+async def test_what_stands_of_an_object_is_found_however_many_never_had_their_turn(
+    mongo_jobs, database, live
+):
+    for waiting in (100, 10_000):
+        name = f"of {waiting}"
+        await run_of(mongo_jobs, name, waiting, live=live)
+        told = await asked(mongo_jobs, mongo_jobs.standing({name: waiting + 2}))
+        assert {(kind, index) for kind, index, *_ in told} == {("query", "object_id")}
+        assert sum(keys for _, _, keys, _ in told) <= 2 and sum(read for *_, read in told) <= 2
+        told = await asked(mongo_jobs, MongoJobReader(*database).object(name))
+        assert {(kind, index) for kind, index, *_ in told} == {("query", "object_id")}
+        assert sum(keys for _, _, keys, _ in told) <= 3 and sum(read for *_, read in told) <= 3
+        # And it is what is wanted.
+        run = waiting + 1 if live else 1
+        assert (await mongo_jobs.standing({name: waiting + 2}))[name].run == run
+        found = await MongoJobReader(*database).object(name)
+        assert (found.newest.run, found.standing.run, found.last.run) == (waiting + 1, run, 1)
+
+
+async def test_the_newest_run_of_an_object_is_found_whatever_its_runs(mongo_jobs):
+    for name in ("a", "b"):
+        await run_of(mongo_jobs, name, 1_000, live=True)
+    told = await asked(mongo_jobs, mongo_jobs.newest(["a", "b", "unknown"]))
+    ((kind, index, keys, documents),) = told
+    assert (kind, index) == ("aggregate", "object_id")
+    assert keys <= 2 * 3 and documents <= 2
 
 
 async def test_a_key_is_looked_for_among_keys_alone(mongo_jobs):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hasty.dispatch import Mark, Settle
 from hasty.job import Job, Outcome, Status, Window
 from hasty.pools import DEFAULT_POOL
-from hasty.store.base import Found
+from hasty.store.base import Attachment, Found
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -80,6 +80,16 @@ async def test_the_newest_run_of_each_object_is_found(jobs):
     await jobs.insert([a_job("b1", object_id="b")])
     newest = await jobs.newest({"a", "b", "c"})
     assert {name: job.job_id for name, job in newest.items()} == {"a": "a11", "b": "b1"}
+
+
+async def test_the_newest_run_comes_in_brief(jobs):
+    job = a_job(payload={"a": 1}, idempotency_key="k", fingerprint="f", labels=(("a", "b"),))
+    await jobs.insert([job])
+    await jobs.attach([Attachment("another", "g", "job-1")])
+    await jobs.settle([Settle("job-1", finished())], 1, NOW + timedelta(days=7))
+    whole = (await jobs.get(["job-1"]))["job-1"]
+    assert (whole.payload, whole.idempotency_key) == ({"a": 1}, "k")
+    assert await jobs.newest([job.object_id]) == {job.object_id: whole.in_brief()}
 
 
 async def test_a_sweep_returns_live_jobs_in_order_and_skips(jobs):

@@ -7,7 +7,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from hasty.dispatch import Mark, Settle
 from hasty.errors import CannotStart
-from hasty.job import Outcome, Status
+from hasty.job import Outcome, Status, Window
 from hasty.pools import DEFAULT_POOL
 from hasty.store.base import Attachment
 from hasty.store.mongo import MongoJobStore
@@ -210,3 +210,32 @@ async def test_what_was_made_for_later_before_the_migration_was_done_stays_for_l
     await store.prepare()
     assert (await store.get(["later"]))["later"] == job
     assert [work.job_id for work in (await store.sweep(DEFAULT_POOL, set(), 9)).works] == []
+
+
+@pytest.fixture
+async def third(mongo_jobs, database):
+    """A database as schema 3 left it: of one object a job has ended, and others after it without a turn."""
+    client, name = database
+    for index in ("waiting_of_object", "turned_of_object"):
+        await client[name]["jobs"].drop_index(index)
+    await client[name]["meta"].update_one({"_id": "schema"}, {"$set": {"version": 3}})
+    turn = {"status": Status.SCHEDULED, "turn_due": after(5), "window": Window(300.0)}
+    await mongo_jobs.insert(
+        [
+            a_job("ended", object_id="x"),
+            *(a_job(f"passed-{run}", object_id="x", run=run, **turn) for run in (2, 3)),
+            a_job("waits", object_id="y", **turn),
+        ]
+    )
+    ends = [Settle(name, Outcome(Status.CANCELLED, NOW)) for name in ("ended", "passed-2", "passed-3")]
+    await mongo_jobs.settle(ends, 1, NOW)
+    return client[name]
+
+
+async def test_what_stands_of_the_objects_of_the_third_schema_is_found(third, database):
+    store = MongoJobStore(*database)
+    for _ in range(2):
+        await store.prepare()
+        standing = await store.standing({"x": 4, "y": 2, "unknown": 2})
+        assert {name: job.job_id for name, job in standing.items()} == {"x": "ended", "y": "waits"}
+        assert await third["meta"].find_one({"_id": "schema"}) == {"_id": "schema", "version": SCHEMA}

@@ -9,9 +9,9 @@ import pytest
 from hasty.dispatch import Mark, Postpone, Settle
 from hasty.job import KEPT_AFTER_WINDOW, Outcome, Status, Token, Window
 from hasty.pools import DEFAULT_POOL
-from hasty.rerun import Begin, begun
+from hasty.rerun import Begin, begun, decide
 from hasty.store.base import Attachment, Off
-from tests.unit.examples import NOW, a_job, after
+from tests.unit.examples import NOW, a_job, a_request, after
 
 MS = timedelta(milliseconds=1)
 
@@ -77,7 +77,7 @@ async def test_a_job_for_later_comes_back_as_it_was_inserted(jobs, changes):
     )
     assert await jobs.insert([job]) == {"job-1"}
     assert await stored(jobs) == job
-    assert (await jobs.newest([job.object_id]))[job.object_id] == job
+    assert (await jobs.newest([job.object_id]))[job.object_id] == job.in_brief()
 
 
 async def test_before_its_turn_it_is_in_no_queue_and_waits_for_nothing_else(jobs):
@@ -157,6 +157,27 @@ async def test_a_job_that_ended_before_its_turn_tells_so_for_ever(jobs):
     await jobs.hasten({"job-0"}, NOW)
     assert await stored(jobs) == job
     assert await jobs.waiting(after(10**6), 9) == ()
+
+
+@pytest.mark.parametrize("opens_at", [None, after(10**8)], ids=["as it was", "moved by the end"])
+async def test_a_job_that_ended_before_its_turn_is_kept_no_longer_than_any_other(jobs, opens_at):
+    """Else whoever asks for something in the year 3000 and cancels it leaves it here for a thousand years."""
+    year = 365 * 86_400
+    request = a_request(delay_s=float(year), window=Window(300.0, from_end=True))
+    job = decide(None, request, NOW)
+    assert job.expires_at > after(year)
+    await jobs.insert([job, replace(job, job_id="job-2", object_id="y")])
+    turned = at(after(60), replace(job, job_id="job-2"), not_before=after(10**8))
+    await jobs.begin(turned)
+    until, cancelled = after(7 * 86_400), Outcome(Status.CANCELLED, after(30), opens_at=opens_at)
+    await jobs.settle([Settle(name, cancelled) for name in ("job-1", "job-2")], 1, until)
+    assert (await stored(jobs)).expires_at == until
+    assert ((await stored(jobs)).status, (await stored(jobs)).epoch) == (Status.CANCELLED, 1)
+    # And it stays like that, whoever says it again.
+    await jobs.settle([Settle("job-1", cancelled)], 2, after(8 * 86_400))
+    assert (await stored(jobs)).expires_at == until
+    # Who had his turn has a window.
+    assert (await stored(jobs, "job-2")).expires_at == after(10**8) + KEPT_AFTER_WINDOW
 
 
 async def test_what_was_attached_meanwhile_is_known_after_the_turn(jobs):
@@ -345,3 +366,23 @@ async def test_who_ended_without_a_turn_does_not_stand_for_its_object(jobs):
     assert {object_id: job.job_id for object_id, job in standing.items()} == {"o": "ran", "q": "waits"}
     # Of an object's own, only those before it.
     assert await jobs.standing({"o": 1, "q": 1}) == {}
+
+
+async def test_who_has_its_turn_while_it_is_looked_for_is_not_missed(mongo_jobs, monkeypatch):
+    """It goes from one index to another, and they are not read at the same moment."""
+    waits = a_waiting(object_id="o", run=2)
+    await mongo_jobs.insert([a_job("ran", object_id="o", run=1), waits])
+    await end(mongo_jobs, "ran", status=Status.FINISHED)
+    find_one, looks = mongo_jobs._jobs.find_one, []
+
+    async def look(*about, **options):
+        found = await find_one(*about, **options)
+        looks.append(found)
+        await mongo_jobs.begin(at(after(60), waits))
+        return found
+
+    monkeypatch.setattr(mongo_jobs._jobs, "find_one", look)
+    standing = await mongo_jobs.standing({"o": 3})
+    assert len(looks) == 2
+    # As it was found last.
+    assert (standing["o"].job_id, standing["o"].status) == ("job-1", Status.QUEUED)

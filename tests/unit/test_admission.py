@@ -785,6 +785,40 @@ async def test_where_the_last_job_is_forgotten_just_before_it_could_be_kept_it_i
 
 
 @virtually
+async def test_who_asks_again_under_the_same_id_is_answered_with_the_whole_job():
+    """Though the Registry knows only in brief which job an object had last."""
+    desk = Desk()
+    request = a_wish(payload={"a": [1]})
+    first = await desk.ask(request)
+    assert first.work.payload == {"a": [1]}
+    assert await desk.ask(request) == first
+    desk.registry = desk.another()
+    assert await desk.ask(request) == first
+    # And whoever comes with it in one batch is judged as ever.
+    assert await desk.ask_all(request, a_wish()) == (first, Refused(Reason.WINDOW, request.job_id, 300.0))
+
+
+@virtually
+async def test_where_a_job_is_forgotten_just_before_it_could_be_shown_again_it_is_made_again():
+    desk = Desk()
+    request = a_wish(payload={"a": [1]})
+    await desk.ask(request)
+    await desk.end(request.job_id)
+    await asyncio.sleep(KEEP.total_seconds() - 1)
+
+    class Forgetful(Flaky):
+        async def get(self, job_ids):
+            await asyncio.sleep(1)
+            desk.jobs.expire()
+            return await desk.jobs.get(job_ids)
+
+    desk.registry = desk.another(Forgetful(desk.jobs))
+    answer = await desk.ask(request)
+    assert (answer.work.run, answer.work.payload) == (1, {"a": [1]})
+    assert desk.jobs.jobs[request.job_id].live
+
+
+@virtually
 async def test_who_takes_no_for_an_answer_costs_the_store_little_while_a_window_is_shut():
     desk = Desk()
     flaky = Flaky(desk.jobs)

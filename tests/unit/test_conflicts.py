@@ -399,10 +399,11 @@ class World:
         newest = max(self.jobs.values(), key=lambda job: job.run, default=None)
         if newest is None:
             return None
-        standing = newest
-        while standing is not None and standing.waits_for_turn and not standing.live:
-            standing = self.jobs.get(standing.follows)
-        return Past(newest, standing)
+        return Past(newest, self.standing(newest.run + 1))
+
+    def standing(self, below):
+        counting = [job for job in self.jobs.values() if job.run < below and not job.passed_over]
+        return max(counting, key=lambda job: job.run, default=None)
 
     def ask(self, on_conflict, force, delay_s, window, late):
         self.number += 1
@@ -461,7 +462,11 @@ class World:
         steps = []
         while due := [j for j in self.jobs.values() if j.live and j.turn_due and j.turn_due <= self.now]:
             for job in sorted(due, key=lambda job: (job.turn_due, job.job_id)):
-                match turn(job, self.jobs.get(job.follows), self.now):
+                ahead = self.jobs.get(job.follows)
+                if job.follows is not None and ahead is None:
+                    ahead = self.standing(job.run)
+                    job = replace(job, follows=ahead and ahead.job_id)  # noqa: PLW2901
+                match turn(job, ahead, self.now):
                     case Begin() as said:
                         steps.append(partial(self.began, begun(job, said, self.now), self.now))
                     case PutOff() as said:
@@ -522,7 +527,8 @@ class World:
         if job is None or not job.live:
             return
         outcome = Outcome(status, self.now, opens_at=opening(job.work(), status, self.now))
-        kept = max(job.expires_at, kept_until(outcome, self.now + KEEP))
+        until = self.now + KEEP
+        kept = until if job.waits_for_turn else max(job.expires_at, kept_until(outcome, until))
         self.jobs[job_id] = replace(job, **settled_fields(outcome), expires_at=kept)
         self.facts[job_id].ended_at, self.facts[job_id].status = self.now, status
         if self.told:
@@ -534,12 +540,10 @@ class World:
                 self.jobs[job.job_id] = replace(job, turn_due=self.now)
 
     def forget(self):
-        """Records go when they may; but for those that others still follow, which the Registry keeps."""
-        followed = {job.follows for job in self.jobs.values()}
+        """Records go when they may, also those that others still follow."""
         old = [job for job in self.jobs.values() if not job.live and job.expires_at <= self.now]
         for job in old:
-            if job.job_id not in followed:
-                del self.jobs[job.job_id]
+            del self.jobs[job.job_id]
 
     def pass_time(self, seconds):
         self.model.watch(self.now)

@@ -76,7 +76,7 @@ class JobStore(Protocol):
         ...
 
     async def newest(self, object_ids: Collection[str]) -> dict[str, Job]:
-        """Return each object's job of the highest run; durable, never rolled back."""
+        """Return each object's job of the highest run, in brief; durable, never rolled back."""
         ...
 
     async def standing(self, below: Mapping[str, int]) -> dict[str, Job]:
@@ -185,7 +185,8 @@ class JobStore(Protocol):
     async def settle(self, settlements: Sequence[Settle], epoch: int, until: datetime) -> None:
         """Write how jobs ended, unless they have ended; durable when it returns.
 
-        A settled record is kept `until` then, or longer where its window asks for it.
+        A settled record is kept `until` then, or longer where its window asks for it. Whoever ended without
+        a turn has no window: `until` then and no longer, whenever it was to have it.
         """
         ...
 

@@ -45,7 +45,7 @@ class MemoryJobStore:
     async def newest(self, object_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
         runs = {object_id: self._runs.get(object_id) for object_id in object_ids}
-        return {object_id: self.jobs[held[max(held)]] for object_id, held in runs.items() if held}
+        return {object_id: self.jobs[held[max(held)]].in_brief() for object_id, held in runs.items() if held}
 
     async def standing(self, below: Mapping[str, int]) -> dict[str, Job]:
         """See `JobStore`."""
@@ -54,7 +54,7 @@ class MemoryJobStore:
             jobs = [self.jobs[job_id] for job_id in self._runs.get(object_id, {}).values()]
             counting = [job for job in jobs if job.run < run and not job.passed_over]
             if counting:
-                found[object_id] = _without_weight(max(counting, key=lambda job: job.run))
+                found[object_id] = max(counting, key=lambda job: job.run).in_brief()
         return found
 
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
@@ -64,7 +64,7 @@ class MemoryJobStore:
     async def brief(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
         found = await self.get(job_ids)
-        return {job_id: _without_weight(job) for job_id, job in found.items()}
+        return {job_id: job.in_brief() for job_id, job in found.items()}
 
     async def existing(self, job_ids: Collection[str]) -> set[str]:
         """See `JobStore`."""
@@ -212,6 +212,7 @@ class MemoryJobStore:
         for job_id, outcome in settlements:
             job = self.jobs.get(job_id)
             if job is not None and job.live:
+                kept = until if job.waits_for_turn else max(kept_until(outcome, until), job.expires_at)
                 self._change(
                     job,
                     **settled_fields(outcome),
@@ -219,7 +220,7 @@ class MemoryJobStore:
                     run_at=None,
                     progress=None,
                     epoch=max(epoch, job.epoch),
-                    expires_at=max(kept_until(outcome, until), job.expires_at),
+                    expires_at=kept,
                 )
 
     def _change(self, job: Job, **changes: object) -> None:
@@ -279,7 +280,3 @@ class MemoryJobStore:
         gone = {job.job_id for job in old}
         self._keys = {key: held for key, held in self._keys.items() if held[0] not in gone}
         return [job.job_id for job in old]
-
-
-def _without_weight(job: Job) -> Job:
-    return dataclasses.replace(job, payload=None, result=None, idempotency_key=None, fingerprint=None)

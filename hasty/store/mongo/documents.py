@@ -18,6 +18,12 @@ QUEUED = {"$exists": True}
 #: Jobs that are scheduled since they were accepted.
 NEVER_RAN = {"turn_due": {"$exists": True}, "live": True}
 
+#: Jobs that were queued at once, or had their turn.
+HAD_TURN = {"turn_due": None}
+
+#: A job in brief: without what may be heavy.
+LIGHT = {"payload": 0, "result": 0, "keys": 0}
+
 
 def document_of(job: Job) -> Document:
     """Return a new job as it is inserted."""
@@ -99,6 +105,11 @@ def job_of(found: Document) -> Job:
         error=from_text(found.get("error")),
         epoch=found.get("epoch", 0),
     )
+
+
+def light_of(found: Document) -> Job:
+    """Return the job in brief that a document without its weight tells of."""
+    return job_of(found | {"payload": None})
 
 
 def label_of(text: str) -> tuple[str, str]:
@@ -199,22 +210,34 @@ def postponement(postpone: Postpone, epoch: int) -> UpdateOne:
     )
 
 
-def settlement(settle: Settle, epoch: int, until: datetime) -> UpdateOne:
-    """Show how it ended, unless that is shown."""
+def settlement(settle: Settle, epoch: int, until: datetime) -> tuple[UpdateOne, ...]:
+    """Show how it ended, unless that is shown.
+
+    Where no attempt decided it may have ended before its turn, and then its window does not count: so there
+    are two updates, of which one takes effect.
+    """
     fields = settled_fields(settle.outcome)
     fields |= {
         "status": str(settle.outcome.status),
         "result": to_text(settle.outcome.result),
         "error": to_text(settle.outcome.error),
     }
-    return UpdateOne(
+    gone = dict.fromkeys(("live", "queue", "run_at", "give_up_at", "progress"), "")
+    ended = UpdateOne(
         {"_id": settle.job_id, "live": True},
         {
             "$set": fields,
             "$max": {"epoch": epoch, "expires_at": kept_until(settle.outcome, until)},
-            "$unset": dict.fromkeys(("live", "queue", "run_at", "give_up_at", "progress"), ""),
+            "$unset": gone,
         },
     )
+    if settle.outcome.attempt:
+        return (ended,)
+    passed_over = UpdateOne(
+        {"_id": settle.job_id, **NEVER_RAN},
+        {"$set": fields | {"expires_at": until}, "$max": {"epoch": epoch}, "$unset": gone},
+    )
+    return passed_over, ended
 
 
 def plan_of(found: Document) -> Plan:

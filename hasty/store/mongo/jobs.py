@@ -1,7 +1,6 @@
 """The jobs in MongoDB: database hasty_api, collections jobs and meta.
 
-newest    highest run of each object             one seek each in index `run_of_object`
-standing  highest that was not passed over    one seek and those passed over
+newest    highest run of each object, in brief   one seek each in index `run_of_object`
 get       jobs by id; brief: without their weight; existing: their ids, from the index
 insert    unordered, majority + journal          unique `run_of_object` lets one of two racers win
 extend    raise expires_at where still there
@@ -17,8 +16,6 @@ A job is `live` until it ends. While it may be given to a worker, `queue` names 
 *_epoch   one document, compared and set on the server's own clock
 """
 
-import asyncio
-import functools
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -41,9 +38,11 @@ from hasty.pools import DEFAULT_POOL
 from hasty.store.base import Found
 from hasty.store.mongo.connection import Document, clear_answers, duplicates, server_time
 from hasty.store.mongo.documents import (
+    LIGHT,
     QUEUED,
     document_of,
     job_of,
+    light_of,
     marking,
     noting,
     postponement,
@@ -56,7 +55,7 @@ from hasty.store.mongo.routes import LIST_INDEXES
 from hasty.store.mongo.turns import TURN_INDEXES, MongoTurns
 
 #: Raised with every change of the indexes or of a document's shape.
-SCHEMA = 3
+SCHEMA = 4
 
 _INDEXES = [
     IndexModel([("object_id", ASCENDING), ("run", DESCENDING)], name="run_of_object", unique=True),
@@ -90,12 +89,6 @@ _INDEXES = [
 #: A sweep reads so many jobs at once, and no more of them once it has so many bytes.
 _READ_AT_ONCE = 500
 _SWEPT_BYTES = 64 * 1024 * 1024
-
-#: A job in brief: without what may be heavy.
-_LIGHT = {"payload": 0, "result": 0, "keys": 0}
-
-#: More at once would only open connections.
-_SEEKS_AT_ONCE = 16
 
 _INDEX_NOT_FOUND = 27
 
@@ -163,24 +156,12 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
             {"$match": {"object_id": {"$in": list(object_ids)}}},
             {"$sort": {"object_id": 1, "run": -1}},
             {"$group": {"_id": "$object_id", "job": {"$first": "$$ROOT"}}},
+            # Not before: it would read every run.
+            {"$project": {f"job.{name}": 0 for name in LIGHT}},
         ]
         with clear_answers():
             cursor = await self._jobs.aggregate(pipeline, hint="run_of_object")
-            return {found["_id"]: job_of(found["job"]) async for found in cursor}
-
-    async def standing(self, below: Mapping[str, int]) -> dict[str, Job]:
-        """See `JobStore`."""
-        counts = {"$or": [{"live": True}, {"turn_due": {"$exists": False}}]}
-        chosen = [{"object_id": each, "run": {"$lt": run}, **counts} for each, run in below.items()]
-        seek = functools.partial(
-            self._jobs.find_one, projection=_LIGHT, sort={"run": DESCENDING}, hint="run_of_object"
-        )
-        found: list[Document | None] = []
-        with clear_answers():
-            for first in range(0, len(chosen), _SEEKS_AT_ONCE):
-                some = chosen[first : first + _SEEKS_AT_ONCE]
-                found += await asyncio.gather(*map(seek, some))
-        return {each["object_id"]: _light(each) for each in found if each is not None}
+            return {found["_id"]: light_of(found["job"]) async for found in cursor}
 
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
@@ -191,8 +172,8 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
     async def brief(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `JobStore`."""
         with clear_answers():
-            cursor = self._jobs.find({"_id": {"$in": list(job_ids)}}, _LIGHT, hint="_id_")
-            return {found["_id"]: _light(found) async for found in cursor}
+            cursor = self._jobs.find({"_id": {"$in": list(job_ids)}}, LIGHT, hint="_id_")
+            return {found["_id"]: light_of(found) async for found in cursor}
 
     async def existing(self, job_ids: Collection[str]) -> set[str]:
         """See `JobStore`."""
@@ -304,9 +285,8 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
     async def settle(self, settlements: Sequence[Settle], epoch: int, until: datetime) -> None:
         """See `JobStore`."""
         with clear_answers():
-            await self._jobs.bulk_write(
-                [settlement(settle, epoch, until) for settle in settlements], ordered=False
-            )
+            updates = [update for settle in settlements for update in settlement(settle, epoch, until)]
+            await self._jobs.bulk_write(updates, ordered=False)
 
     async def take_epoch(self, holder: str, lease_s: float) -> int | None:
         """See `JobStore`."""
@@ -341,10 +321,6 @@ class MongoJobStore(MongoPlans, MongoTurns, MongoKeyed):
                 {"queue": others, **but}, {"$set": {"queue": DEFAULT_POOL, "pool": DEFAULT_POOL}}
             )
         return moved.modified_count
-
-
-def _light(found: Document) -> Job:
-    return job_of(found | {"payload": None})
 
 
 def _from_now(seconds: float) -> Document:

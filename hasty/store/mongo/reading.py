@@ -1,7 +1,7 @@
 """Lists of jobs in MongoDB. Writes nothing.
 
 page    newest first, by the index that fits; what no index answers is looked for in windows of one
-object  from the newest run down to the first that has had its turn
+object  its newest run, and the newest of those that were not passed over: a seek for each
 
 Each query is read at one moment (read concern snapshot): a job that changes its status
 moves in an index, and a scan of several statuses could see it twice, or not at all.
@@ -17,6 +17,7 @@ from hasty.store.base import PAGE_BYTES, JobFilter, JobPage, ObjectJobs, Place
 from hasty.store.mongo.connection import Document, in_time
 from hasty.store.mongo.documents import job_of
 from hasty.store.mongo.routes import Route, route_of, texts_of, with_status
+from hasty.store.mongo.turns import STANDING
 
 if TYPE_CHECKING:
     from hasty.job import Job
@@ -31,15 +32,13 @@ _LOOKED_FOR_S = 1.0
 #: Which label is the rarest is found out by counting, up to this.
 _COUNTED = 10_000
 
-#: The newest job of an object, or the one before it, has had its turn, most of the time.
-_OF_AN_OBJECT = 2
-
 
 class MongoJobReader:
     """See `hasty.store.base.JobReader`."""
 
     def __init__(self, client: AsyncMongoClient[Document], database: str = "hasty_api") -> None:
         """Use `client`; nothing is sent yet."""
+        self._client = client
         self._jobs = client[database]["jobs"].with_options(read_concern=ReadConcern("snapshot"))
 
     async def page(self, wanted: JobFilter, after: Place | None, limit: int) -> JobPage:
@@ -60,20 +59,18 @@ class MongoJobReader:
 
     async def object(self, object_id: str) -> ObjectJobs | None:
         """See `JobReader`."""
-        jobs: list[Job] = []
-        chosen, newest_first = {"object_id": object_id}, {"run": -1}
+        seeks: list[tuple[Document, str]] = [({}, "run_of_object"), *STANDING]
         with in_time():
-            async with self._jobs.find(
-                chosen, sort=newest_first, hint="run_of_object", batch_size=_OF_AN_OBJECT
-            ) as cursor:
-                async for found in cursor:
-                    job = job_of(found)
-                    # Of the others between there may be very many.
-                    if not jobs or not job.passed_over:
-                        jobs.append(job)
-                    if not job.waits_for_turn:
-                        break
-        return ObjectJobs.of(jobs)
+            # In a session of this kind all is read at one moment.
+            async with self._client.start_session(snapshot=True) as session:
+                found = [
+                    await self._jobs.find_one(
+                        {"object_id": object_id} | jobs, sort={"run": -1}, hint=index, session=session
+                    )
+                    for jobs, index in seeks
+                ]
+        jobs = [job_of(each) for each in found if each is not None]
+        return ObjectJobs.of(sorted(jobs, key=lambda job: job.run, reverse=True))
 
     async def _fill(self, page: "_Page", route: Route, after: Place | None, until: Place | None) -> bool:
         """Read a part of the list; return whether there was room for all of it."""
