@@ -47,7 +47,7 @@ def test_a_job_that_is_found_before_its_end_is_written_leaves_the_count_when_it_
     assert (machine.queued, machine.running) == (0, 1)
 
 
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(120)
 def test_and_the_dispatcher_does_not_hang():
     """It looped for ever as soon as a slot was free: one job was counted, and none was in the heap."""
     machine = found_between_its_end_and_its_settlement(slots=1)

@@ -275,7 +275,7 @@ def test_it_takes_neither_ray_nor_mongodb_nor_pytest():
     assert found.stdout.strip() == "set()"
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_a_process_that_dies_while_the_loop_ends_does_not_keep_it_from_ending():
     async def takes_its_process_down(process):
         try:
